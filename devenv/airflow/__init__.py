@@ -1,0 +1,1 @@
+"""Facts per Airflow release, the configuration made from them, and the REST client."""

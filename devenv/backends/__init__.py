@@ -1,0 +1,1 @@
+"""Where Airflow runs: in Minikube, in any Kubernetes context, or as local processes."""

@@ -1,0 +1,119 @@
+"""The seam between the commands and the place where Airflow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import subprocess
+
+    import hvac
+
+    from devenv.airflow.client import AirflowClient
+    from devenv.boot.step import Step
+    from devenv.events import LogLine, Reporter
+    from devenv.sync.model import Listener, Target
+
+Health = Literal["running", "starting", "failed", "stopped", "missing"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the platform as it is now.
+
+    Attributes:
+        name: `scheduler`, `webserver`, `api-server`, `triggerer`, `dag-processor`, `postgres`, `vault`, `agent` …
+        health: in one word.
+        detail: why, or what it waits for, with the last lines of a crash; "" when it runs.
+        restarts: since the environment was started.
+        since: seconds since the epoch when it reached this state, 0 when not known.
+        image: what it runs, "" for a local process.
+    """
+
+    name: str
+    health: Health
+    detail: str = ""
+    restarts: int = 0
+    since: float = 0.0
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class EnvironmentStatus:
+    """What exists of an environment, read from the real thing, never from a record."""
+
+    backend: str
+    identifier: str
+    state: Literal["up", "partly", "stopped", "missing"]
+    components: tuple[Component, ...] = ()
+    urls: dict[str, str] = field(default_factory=dict)
+    """Component → URL on 127.0.0.1."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who may log in to Airflow's page."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """Which lines of which components' logs."""
+
+    components: tuple[str, ...] = ()
+    """Empty: all, task pods included."""
+    follow: bool = False
+    since_seconds: float | None = None
+    tail: int | None = 200
+
+
+class Backend(Protocol):
+    """One environment on one backend. Cheap to make; connects when something is asked."""
+
+    name: Literal["minikube", "kubernetes", "local"]
+    reason: str
+    """Why this backend was chosen, for the one line that `up` shows."""
+
+    def up_steps(self) -> Sequence[Step]:
+        """What makes the environment run; see `devenv.boot`."""
+
+    def down_steps(self) -> Sequence[Step]:
+        """What stops it and keeps its data."""
+
+    def destroy_steps(self) -> Sequence[Step]:
+        """What removes all of it, and nothing that is not ours."""
+
+    def destroys(self) -> Sequence[str]:
+        """What `destroy_steps` would remove, a line each, for the question."""
+
+    def status(self) -> EnvironmentStatus:
+        """What exists now."""
+
+    def open_target(self, listener: Listener) -> Target:
+        """A new session to the DAG volume, by the transport of the settings."""
+
+    def airflow(self) -> AirflowClient:
+        """Airflow's REST API, logged in, with a kept session."""
+
+    def vault(self) -> hvac.Client:
+        """Vault, logged in as the user of the laptop."""
+
+    def credentials(self) -> Credentials:
+        """User and password of Airflow's page."""
+
+    def logs(self, query: LogQuery) -> Iterator[LogLine]:
+        """Lines in time order; with `follow`, until the iterator is closed."""
+
+    def command(self, component: str, command: Sequence[str], *, interactive: bool) -> subprocess.Popen[bytes]:
+        """Starts a program inside a component (`devenv shell`, `devenv airflow`), joined to this terminal."""
+
+    def keep_reachable(self, report: Reporter) -> Iterator[None]:
+        """Holds what the URLs need while a watch runs (a port forward); a no-op where ports are published."""
+
+    def reconcile(self, report: Reporter) -> None:
+        """Brings settings that changed since `up` into the running environment (an image to rebuild)."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API: connection, server-side apply, watch, exec, port forward, kubectl."""

@@ -1,0 +1,1 @@
+"""Logs of components and tasks: following, merging in time order, filtering."""

@@ -1,0 +1,1 @@
+"""Where the bytes of a save go: one module per transport."""
