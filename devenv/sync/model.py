@@ -86,11 +86,28 @@ class Capabilities:
 
     verdicts: bool = False
     """The target parses what it writes and answers with verdicts."""
+    scheduler: bool = False
+    """The target can say what the scheduler knows (`Target.scheduler`)."""
     empty_folders: bool = True
     executable: bool = True
     binary: bool = True
     max_total_bytes: int | None = None
     max_file_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class SchedulerReport:
+    """What the scheduler itself knows, read from Airflow's metadata database by the agent.
+
+    Attributes:
+        errors: path → verdict, for every import error there is now, also of files that devenv did not send.
+        parsed: path → `last_parsed_time` of the file's DAGs, seconds since the epoch on the target's clock.
+        at: when this was read, on the same clock.
+    """
+
+    errors: Mapping[str, Verdict] = field(default_factory=dict)
+    parsed: Mapping[str, float] = field(default_factory=dict)
+    at: float = 0.0
 
 
 class Listener(Protocol):
@@ -126,8 +143,22 @@ class Target(Protocol):
     def clock(self) -> float:
         """Seconds since the epoch on the target's clock."""
 
+    def scheduler(self) -> SchedulerReport:
+        """What the scheduler knows now; only where `capabilities.scheduler` is set.
+
+        Raises:
+            TargetLost: the session broke.
+        """
+
+    def touch(self, paths: Sequence[str]) -> None:
+        """Sets the files' mtime to the target's now, so that the scheduler parses them again."""
+
     def close(self) -> None:
         """Ends the session; never raises."""
+
+
+class TargetLost(Exception):
+    """The session to the target broke; the text says how. The loop opens another and compares again."""
 
 
 @dataclass(frozen=True)
