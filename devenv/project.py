@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from devenv.environment import Environment
+from devenv.errors import UsageError
+from devenv.settings.load import FILE_NAME, load
 from devenv.settings.schema import Settings
+
+
+class NoProject(UsageError):
+    """This folder is not a project, nor is one above it: there is neither `devenv.toml` nor a folder `dags/`.
+
+    Go to the repository with your DAGs, name it with `--project FOLDER`, or start one here with `devenv init`.
+    """
+
+    code = "DEVENV-102"
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,23 @@ class Project:
     folder: Path
     settings: Settings
     environment: Environment
+
+    @classmethod
+    def find(cls, start: Path | None, environment: Environment, flags: Mapping[str, Any] | None = None) -> Project:
+        """The project that a command is about.
+
+        Args:
+            start: a folder that was named and must be the project; None looks from the working folder upwards, for
+                `devenv.toml` first, then for a folder `dags/`.
+            environment: for the working folder and `DEVENV_…` variables.
+            flags: dotted setting → value, over everything else.
+
+        Raises:
+            NoProject: there is none.
+            SettingsError: its settings are not valid.
+        """
+        folder = _named(environment.cwd / start) if start is not None else _above(environment)
+        return cls(folder, load(folder, environment, flags), environment)
 
     @property
     def identifier(self) -> str:
@@ -49,3 +79,27 @@ class Project:
     def dag_folder(self) -> Path:
         """The DAG folder."""
         return self.folder / self.settings.sync.dags
+
+
+def _named(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise NoProject(f"there is no folder {folder}")
+    if not ((folder / FILE_NAME).exists() or (folder / "dags").is_dir()):
+        raise NoProject(
+            f"{folder} has neither {FILE_NAME} nor a folder dags/",
+            hint="devenv init --project FOLDER   makes it a project",
+        )
+    return folder.resolve()
+
+
+def _above(environment: Environment) -> Path:
+    start = environment.cwd.resolve()
+    folders = [start, *start.parents]
+    for sign in (FILE_NAME, "dags/"):
+        for folder in folders:
+            if (folder / sign).exists():
+                return folder
+    raise NoProject(
+        f"neither {start} nor a folder above it has {FILE_NAME} or a folder dags/",
+        hint="devenv init   makes this folder a project; or go to the folder that holds your dags/",
+    )

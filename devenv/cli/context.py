@@ -1,0 +1,124 @@
+"""What every command starts from: the global flags, the project, its backend, and who tells the person.
+
+A command takes these from here and nothing from `os` or `sys`:
+
+    project = project_from(flags={"airflow.version": version})
+    backend = backend_from(project, flag)
+    report = reporter_from()    # takes events
+    console().print("data")     # to standard output
+
+The flags `--project`, `-o`, `-q`, `-v` and `--no-color` are added to every command by `devenv.cli.app`; a command
+does not declare them, it reads `session()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from devenv.environment import Environment
+
+if TYPE_CHECKING:
+    from devenv.backends.base import Backend
+    from devenv.console.console import Console
+    from devenv.events import Reporter
+    from devenv.project import Project
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of `devenv`: what it gets from outside, and what the global flags say.
+
+    Attributes:
+        environment: streams, variables, working folder, clocks.
+        folder: `--project`, or None to look from the working folder upwards.
+        output: `-o`: text for a person, or JSON lines on standard output.
+        quiet: how often `-q` was given: 1 leaves what is important, 2 only errors.
+        verbose: how often `-v` was given: 1 also shows the output of programs.
+        color: False with `--no-color`; otherwise each stream decides.
+    """
+
+    environment: Environment = field(default_factory=Environment)
+    folder: Path | None = None
+    output: Literal["text", "json"] = "text"
+    quiet: int = 0
+    verbose: int = 0
+    color: bool = True
+
+
+_session: ContextVar[Session] = ContextVar("session")
+_console: ContextVar[Console] = ContextVar("console")
+
+
+def session() -> Session:
+    """The current run of `devenv`."""
+    try:
+        return _session.get()
+    except LookupError:
+        current = Session()
+        _session.set(current)
+        return current
+
+
+@contextlib.contextmanager
+def session_of(current: Session) -> Iterator[Session]:
+    """Makes `current` the session for the time of the context."""
+    token = _session.set(current)
+    try:
+        yield current
+    finally:
+        _session.reset(token)
+
+
+def amend(**changes: Any) -> None:
+    """Notes what a global flag says."""
+    _session.set(replace(session(), **changes))
+
+
+def project_from(folder: Path | None = None, flags: Mapping[str, Any] | None = None) -> Project:
+    """The project of this run.
+
+    Args:
+        folder: one that was named; None takes `--project`, else the nearest project from the working folder upwards.
+        flags: dotted setting → value given on the command line ("airflow.version"); None counts as not given.
+
+    Raises:
+        NoProject: there is none.
+        SettingsError: `devenv.toml`, a variable or a flag is not valid.
+    """
+    from devenv.project import Project
+
+    current = session()
+    return Project.find(folder or current.folder, current.environment, flags)
+
+
+def backend_from(project: Project, flag: str | None = None) -> Backend:
+    """The backend of a project: the flag, the setting, or what this machine can do.
+
+    Raises:
+        DevenvError: the one that was asked for is not possible here.
+    """
+    from devenv.backends.choose import choose
+
+    return choose(project, flag, reporter_from())
+
+
+def reporter_from() -> Reporter:
+    """Tells the person of this run what happens, in the form that its flags and streams ask for."""
+    return console().report
+
+
+def console() -> Console:
+    """Where this run writes: data on standard output, messages on standard error."""
+    from devenv.console.console import Console
+
+    current = session()
+    made = _console.get(None)
+    if made is None or made.session is not current:
+        made = Console(current)
+        _console.set(made)
+    return made
