@@ -1,0 +1,580 @@
+"""Airflow's REST API in the terms that the commands need, the same for 2.x (`/api/v1`) and 3.x (`/api/v2`).
+
+Everything that comes back is bounded and cleaned of terminal escapes; times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from devenv.airflow.rest import AirflowRefused, NotFound, RestSession
+from devenv.airflow.task_log import LogChunk, read_2, read_3
+from devenv.errors import DevenvError, ExitCode, TimedOut
+from devenv.verdict import clean
+
+if TYPE_CHECKING:
+    from devenv.backends.base import Credentials
+
+_PAGE = 100
+_ITEMS_LIMIT = 20_000
+
+
+class DagUnknown(DevenvError):
+    """Airflow has no DAG of this name.
+
+    A file that does not parse defines no DAG; one that was saved just now is listed within a second or two.
+    The message names the DAGs whose names are nearest, and the files that do not parse.
+    """
+
+    code = "DEVENV-724"
+    exit_code = ExitCode.USAGE
+
+
+class DagBroken(DevenvError):
+    """The DAG's file does not parse, so Airflow would run an older version of it; its import error is shown."""
+
+    code = "DEVENV-725"
+
+
+class RunUnknown(DevenvError):
+    """The DAG has no such run, or the run no such task or try."""
+
+    code = "DEVENV-726"
+    exit_code = ExitCode.USAGE
+
+
+class ConfRefused(DevenvError):
+    """`--conf` is not a JSON object, or the DAG's parameters refuse it."""
+
+    code = "DEVENV-727"
+    exit_code = ExitCode.USAGE
+
+
+class BackfillRefused(DevenvError):
+    """Airflow does not make this backfill: the DAG has no schedule, or the dates hold no run to make."""
+
+    code = "DEVENV-728"
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Dag:
+    """A DAG as the scheduler knows it.
+
+    Attributes:
+        dag_id: its name.
+        file: the absolute path of its file where Airflow runs.
+        paused: whether the scheduler makes no runs of it.
+        broken: whether its file does not parse now; what is known is then an older version.
+        schedule: in a few words, "" for none.
+        next_run: when the next run is made, 0 for never.
+        owners, tags: as its author gave them.
+        parsed_at: when the scheduler parsed its file last, 0 when not known.
+    """
+
+    dag_id: str
+    file: str = ""
+    paused: bool = False
+    broken: bool = False
+    schedule: str = ""
+    next_run: float = 0.0
+    owners: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    parsed_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a DAG; `start` and `end` are 0 until known, `logical` is 0 where the run has no logical date."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    start: float = 0.0
+    end: float = 0.0
+    logical: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether its state is final."""
+        return self.state in ("success", "failed")
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """A task of a run.
+
+    Attributes:
+        task_id: its name.
+        map_index: -1 unless it is one of a mapped task.
+        state: `none`, `scheduled`, `queued`, `running`, `success`, `failed`, `up_for_retry` …
+        try_number: the try that runs or ran last, from 1 on; 0 when there was none.
+        operator: the class.
+        start, end: of the last try, 0 until known.
+        host: where it runs or ran: the pod's name or address.
+    """
+
+    task_id: str
+    map_index: int = -1
+    state: str = "none"
+    try_number: int = 0
+    operator: str = ""
+    start: float = 0.0
+    end: float = 0.0
+    host: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name for a person: `load`, or `load[3]` of a mapped task."""
+        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """A run and its tasks at one moment."""
+
+    run: Run
+    tasks: tuple[TaskInstance, ...]
+
+
+@dataclass(frozen=True)
+class ImportProblem:
+    """A file that the scheduler could not parse: its path, the trace, and when."""
+
+    file: str
+    trace: str
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What Airflow says of one of its parts: `healthy`, `unhealthy`, or `unknown` where none ever ran."""
+
+    status: Literal["healthy", "unhealthy", "unknown"]
+    at: float = 0.0
+    """When it was last alive, 0 where there is no such time."""
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A backfill of Airflow 3: its number, and whether it is complete."""
+
+    number: int
+    complete: bool
+
+
+class AirflowClient:
+    """Airflow, logged in, over a kept session; may be used by several threads.
+
+    Every method raises `AirflowUnreachable`, `AirflowLoginRefused` or `AirflowRefused` (see `devenv.airflow.rest`)
+    besides what it names itself.
+    """
+
+    def __init__(self, base_url: str, credentials: Credentials, release: str) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            base_url: where Airflow's page answers: "http://127.0.0.1:8080".
+            credentials: its user and password.
+            release: Airflow's release: "2.7.2".
+        """
+        self.base_url = base_url.rstrip("/")
+        self.release = release
+        self.major = 2 if release.startswith("2.") else 3
+        self._rest = RestSession(base_url, credentials, major=self.major)
+
+    def close(self) -> None:
+        """Ends the session; never raises."""
+        self._rest.close()
+
+    def health(self) -> dict[str, Heartbeat]:
+        """The parts of Airflow by name: `metadatabase`, `scheduler`, `triggerer`, `dag_processor`; needs no log-in."""
+        answer = self._rest.open_page("/health" if self.major == 2 else "/api/v2/monitor/health")
+        parts: dict[str, Heartbeat] = {}
+        for name in ("metadatabase", "scheduler", "triggerer", "dag_processor"):
+            part = answer.get(name) if isinstance(answer, dict) else None
+            if isinstance(part, dict):
+                status = part.get("status")
+                parts[name] = Heartbeat(
+                    status if status in ("healthy", "unhealthy") else "unknown",
+                    _time(part.get(f"latest_{name}_heartbeat")),
+                )
+        return parts
+
+    def version(self) -> str:
+        """The release that answers: "2.7.2"."""
+        return _text(self._rest.get("/version").get("version"), 40)
+
+    def dags(self) -> tuple[Dag, ...]:
+        """All DAGs that have a file, by name."""
+        query: dict[str, object] = {"only_active": True} if self.major == 2 else {"exclude_stale": True}
+        return tuple(_dag(raw) for raw in self._pages("/dags", "dags", order_by="dag_id", **query))
+
+    def dag(self, dag_id: str) -> Dag:
+        """One DAG.
+
+        Raises:
+            DagUnknown: there is none of this name.
+        """
+        try:
+            raw = self._rest.get(f"/dags/{_part(dag_id)}")
+        except NotFound as error:
+            raise self._unknown(dag_id) from error
+        if raw.get("is_active") is False or raw.get("is_stale") is True:
+            raise self._unknown(dag_id)
+        return _dag(raw)
+
+    def wait_dag(self, dag_id: str, *, seconds: float, exists: Callable[[], bool] = lambda: True) -> Dag:
+        """One DAG; one that was saved just now is waited for until the scheduler has listed it.
+
+        Args:
+            dag_id: its name.
+            seconds: how long to wait at most.
+            exists: asked once when the DAG is not listed: whether waiting makes sense.
+
+        Raises:
+            DagUnknown: it is still not there.
+        """
+        deadline = time.monotonic() + seconds
+        asked = False
+        while True:
+            try:
+                return self.dag(dag_id)
+            except DagUnknown:
+                if time.monotonic() >= deadline or (not asked and not exists()):
+                    raise
+                asked = True
+            time.sleep(0.3)  # the API has no way to be told
+
+    def pause(self, dag_id: str) -> None:
+        """Keeps the scheduler from making runs of a DAG.
+
+        Raises:
+            DagUnknown: there is none of this name.
+        """
+        self._set_paused(dag_id, paused=True)
+
+    def unpause(self, dag_id: str) -> None:
+        """Lets the scheduler make and start runs of a DAG.
+
+        Raises:
+            DagUnknown: there is none of this name.
+        """
+        self._set_paused(dag_id, paused=False)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Makes a run of a DAG now; returns the run's id.
+
+        Raises:
+            DagUnknown: there is no such DAG.
+            DagBroken: its file does not parse.
+            ConfRefused: the DAG's parameters refuse `conf`.
+        """
+        body: dict[str, Any] = {"conf": dict(conf or {})}
+        if self.major == 3:
+            body["logical_date"] = None
+        try:
+            answer = self._rest.send("POST", f"/dags/{_part(dag_id)}/dagRuns", body)
+        except NotFound as error:
+            raise self._unknown(dag_id) from error
+        except AirflowRefused as error:
+            if error.status not in (400, 422):
+                raise
+            if "import errors" in error.message:  # "DAG with dag_id: 'x' has import errors and cannot be triggered"
+                raise self.broken(dag_id) from error
+            raise ConfRefused(
+                f"{dag_id} does not take this configuration: {error.message.partition(': ')[2]}",
+                hint=f'devenv run {dag_id} --conf \'{{"key": "value"}}\'',
+            ) from error
+        return _text(answer.get("dag_run_id"))
+
+    def run(self, dag_id: str, run_id: str) -> Run:
+        """One run of a DAG.
+
+        Raises:
+            RunUnknown: there is no such run.
+        """
+        try:
+            return _run(self._rest.get(f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"))
+        except NotFound as error:
+            raise RunUnknown(f"{dag_id} has no run {run_id!r}", hint=f"devenv logs {dag_id} --run latest") from error
+
+    def runs(self, dag_id: str = "~", *, limit: int = 25) -> tuple[Run, ...]:
+        """The runs that were made last, of one DAG or of all ("~"), the newest first.
+
+        Raises:
+            DagUnknown: there is no such DAG.
+        """
+        try:
+            answer = self._rest.get(f"/dags/{_part(dag_id)}/dagRuns", order_by="-id", limit=limit)
+        except NotFound as error:
+            raise self._unknown(dag_id) from error
+        return tuple(_run(raw) for raw in _items(answer, "dag_runs"))
+
+    def latest_run(self, dag_id: str) -> Run | None:
+        """The run of a DAG that was made last, or None.
+
+        Raises:
+            DagUnknown: there is no such DAG.
+        """
+        if found := self.runs(dag_id, limit=1):
+            return found[0]
+        self.dag(dag_id)  # 2.x answers for a DAG that it does not know as for one without runs
+        return None
+
+    def task_instances(self, dag_id: str, run_id: str) -> tuple[TaskInstance, ...]:
+        """The tasks of a run, in the order in which they were started, those not yet started last.
+
+        Raises:
+            RunUnknown: there is no such run.
+        """
+        path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances"
+        try:
+            tasks = [_task_instance(raw) for raw in self._pages(path, "task_instances")]
+        except NotFound as error:
+            raise RunUnknown(f"{dag_id} has no run {run_id!r}", hint=f"devenv logs {dag_id} --run latest") from error
+        if not tasks:
+            self.run(dag_id, run_id)  # 2.x answers for a run that it does not know as for one without tasks
+        return tuple(sorted(tasks, key=lambda task: (task.start or float("inf"), task.task_id, task.map_index)))
+
+    def watch_run(self, dag_id: str, run_id: str, *, interval: float = 0.5) -> Iterator[RunProgress]:
+        """A run and its tasks, whenever something changed, until the run is finished.
+
+        Raises:
+            RunUnknown: there is no such run.
+        """
+        seen: RunProgress | None = None
+        while True:
+            run = self.run(dag_id, run_id)  # before the tasks, so that a finished run has its tasks' final states
+            progress = RunProgress(run, self.task_instances(dag_id, run_id))
+            if progress != seen:
+                seen = progress
+                yield progress
+            if run.finished:
+                return
+            time.sleep(interval)  # the API has no way to be told
+
+    def wait_run(self, dag_id: str, run_id: str, *, seconds: float) -> Run:
+        """Waits until a run is finished.
+
+        Raises:
+            RunUnknown: there is no such run.
+            TimedOut: it is still going on.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            run = self.run(dag_id, run_id)
+            if run.finished:
+                return run
+            if time.monotonic() >= deadline:
+                raise TimedOut(
+                    f"the run {run_id} of {dag_id} is still {run.state} after {seconds:.0f} s",
+                    hint=f"devenv logs {dag_id} --run {run_id}",
+                )
+            time.sleep(0.3)  # the API has no way to be told
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, *, map_index: int = -1, token: str = ""
+    ) -> LogChunk:
+        """The log of a try of a task, or what was added to it since `token` (of the chunk before).
+
+        Raises:
+            RunUnknown: there is no such run, task or try.
+        """
+        path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/{_part(task_id)}/logs/{try_number}"
+        try:
+            answer = self._rest.get(path, map_index=map_index, token=token or None)
+        except NotFound as error:
+            raise RunUnknown(
+                f"the run {run_id} of {dag_id} has no task {task_id!r} with a try {try_number}",
+                hint=f"devenv logs {dag_id}",
+            ) from error
+        return read_2(answer) if self.major == 2 else read_3(answer)
+
+    def import_errors(self) -> tuple[ImportProblem, ...]:
+        """The files that the scheduler cannot parse now, by path."""
+        found = (
+            ImportProblem(_text(raw.get("filename"), 4096), clean(raw.get("stack_trace", "")), _time(raw["timestamp"]))
+            for raw in self._pages("/importErrors", "import_errors")
+        )
+        return tuple(sorted(found, key=lambda problem: problem.file))
+
+    def import_error_of(self, dag: Dag) -> ImportProblem | None:
+        """The import error of a DAG's file, or None."""
+        for problem in self.import_errors():  # 3.x names the file relative to its bundle
+            if problem.file and (dag.file == problem.file or dag.file.endswith("/" + problem.file)):
+                return problem
+        return None
+
+    def broken(self, dag_id: str) -> DagBroken:
+        """The error that says why a DAG's file does not parse."""
+        dag = self.dag(dag_id)
+        problem = self.import_error_of(dag)
+        return DagBroken(
+            f"the file of {dag_id} does not parse: {last_line(problem.trace) if problem else dag.file}",
+            hint="repair the file; the watch says when it parses",
+            detail=problem.trace if problem else None,
+        )
+
+    def create_backfill(
+        self, dag_id: str, start: datetime, end: datetime, *, reprocess: Literal["none", "failed", "completed"] = "none"
+    ) -> Backfill:
+        """Airflow 3: makes the runs of a DAG between two dates (both included) that are not there yet.
+
+        Args:
+            dag_id: the DAG; it must have a schedule.
+            start: the first logical date.
+            end: the last.
+            reprocess: which of the runs that are there are run again.
+
+        Raises:
+            DagUnknown: there is no such DAG.
+            BackfillRefused: there is nothing to make.
+        """
+        body = {
+            "dag_id": dag_id,
+            "from_date": start.isoformat(),
+            "to_date": end.isoformat(),
+            "reprocess_behavior": reprocess,
+        }
+        try:
+            return _backfill(self._rest.send("POST", "/backfills", body))
+        except NotFound as error:
+            raise self._unknown(dag_id) from error
+        except AirflowRefused as error:
+            if error.status not in (400, 409, 422):
+                raise
+            raise BackfillRefused(f"no backfill of {dag_id}: {error.message.partition(': ')[2]}") from error
+
+    def backfill(self, number: int) -> Backfill:
+        """Airflow 3: how far a backfill is."""
+        return _backfill(self._rest.get(f"/backfills/{number}"))
+
+    def cancel_backfill(self, number: int) -> None:
+        """Airflow 3: lets a backfill start no more runs, and fails those that were not started."""
+        self._rest.send("PUT", f"/backfills/{number}/cancel", None)
+
+    def _set_paused(self, dag_id: str, *, paused: bool) -> None:
+        try:
+            self._rest.send("PATCH", f"/dags/{_part(dag_id)}", {"is_paused": paused}, update_mask="is_paused")
+        except NotFound as error:
+            raise self._unknown(dag_id) from error
+
+    def _pages(self, path: str, key: str, **query: object) -> Iterator[Mapping[str, Any]]:
+        offset = 0
+        while offset < _ITEMS_LIMIT:
+            answer = self._rest.get(path, limit=_PAGE, offset=offset, **query)
+            found = _items(answer, key)
+            yield from found
+            offset += len(found)
+            if len(found) < _PAGE:
+                return
+
+    def _unknown(self, dag_id: str) -> DagUnknown:
+        names = [dag.dag_id for dag in self.dags()]
+        nearest = difflib.get_close_matches(dag_id, names, n=3, cutoff=0.5)
+        message = f"Airflow has no DAG {dag_id!r}"
+        if nearest:
+            message += f"; did you mean {' or '.join(nearest)}?"
+        elif not names:
+            message += ", and no other either"
+        problems = self.import_errors()
+        detail = "\n".join(f"{problem.file}: {last_line(problem.trace)}" for problem in problems[:10])
+        return DagUnknown(
+            message,
+            hint=f"devenv run {nearest[0]}" if nearest else "devenv dags",
+            detail=f"These files do not parse, so that their DAGs may be missing:\n{detail}" if detail else None,
+        )
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path: run ids hold `:` and `+`, and may hold `/`."""
+    return quote(name, safe="~")
+
+
+def _items(answer: object, key: str) -> Sequence[Mapping[str, Any]]:
+    found = answer.get(key) if isinstance(answer, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _text(value: object, limit: int = 1000) -> str:
+    return clean(value, limit) if value is not None else ""
+
+
+def _time(value: object) -> float:
+    """Seconds since the epoch of a time as Airflow writes it: `2026-11-22T06:23:38.993709+00:00`, or with Z."""
+    if not isinstance(value, str) or not value:
+        return 0.0
+    try:
+        parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return 0.0
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _names(value: object, key: str) -> tuple[str, ...]:
+    """Names in a list of texts or of objects (3.x's tags)."""
+    items = value if isinstance(value, list) else []
+    return tuple(_text(item.get(key) if isinstance(item, dict) else item, 250) for item in items[:100])
+
+
+def _dag(raw: Mapping[str, Any]) -> Dag:
+    schedule = raw.get("timetable_summary")
+    if not schedule and isinstance(raw.get("schedule_interval"), dict):  # 2.x: {"__type": "CronExpression", "value": …}
+        interval = raw["schedule_interval"]
+        schedule = interval.get("value") or raw.get("timetable_description")
+    return Dag(
+        dag_id=_text(raw.get("dag_id"), 250),
+        file=_text(raw.get("fileloc"), 4096),
+        paused=raw.get("is_paused") is True,
+        broken=raw.get("has_import_errors") is True,
+        schedule=_text(schedule, 200),
+        next_run=_time(raw.get("next_dagrun_create_after") or raw.get("next_dagrun_run_after")),
+        owners=_names(raw.get("owners"), "name"),
+        tags=_names(raw.get("tags"), "name"),
+        parsed_at=_time(raw.get("last_parsed_time")),
+    )
+
+
+def _run(raw: Mapping[str, Any]) -> Run:
+    return Run(
+        dag_id=_text(raw.get("dag_id"), 250),
+        run_id=_text(raw.get("dag_run_id")),
+        state=_text(raw.get("state"), 40) or "queued",
+        start=_time(raw.get("start_date")),
+        end=_time(raw.get("end_date")),
+        logical=_time(raw.get("logical_date")),
+    )
+
+
+def _number(value: object, default: int) -> int:
+    return value if isinstance(value, int) else default
+
+
+def _task_instance(raw: Mapping[str, Any]) -> TaskInstance:
+    return TaskInstance(
+        task_id=_text(raw.get("task_id"), 250),
+        map_index=_number(raw.get("map_index"), -1),
+        state=_text(raw.get("state"), 40) or "none",
+        try_number=_number(raw.get("try_number"), 0),
+        operator=_text(raw.get("operator"), 200),
+        start=_time(raw.get("start_date")),
+        end=_time(raw.get("end_date")),
+        host=_text(raw.get("hostname"), 250),
+    )
+
+
+def _backfill(raw: Mapping[str, Any]) -> Backfill:
+    return Backfill(_number(raw.get("id"), 0), complete=bool(raw.get("completed_at")))
+
+
+def last_line(trace: str) -> str:
+    """The last line of a traceback: the exception's type and message."""
+    lines = [line for line in trace.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
