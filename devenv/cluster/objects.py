@@ -1,0 +1,35 @@
+"""Kubernetes objects as plain dictionaries, and the labels by which devenv knows its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON has it."""
+Objects = list[Object]
+
+ENVIRONMENT_LABEL = "devenv.io/environment"
+FOLDER_ANNOTATION = "devenv.io/folder"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+
+
+def environment_of(item: Mapping[str, Any]) -> str:
+    """The environment whose label an object carries, "" for none."""
+    return str((item.get("metadata", {}).get("labels") or {}).get(ENVIRONMENT_LABEL, ""))
+
+
+def label_selector(labels: Mapping[str, str]) -> str:
+    """A label selector from a Deployment's `matchLabels`."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def component_of(item: Mapping[str, Any]) -> str:
+    """`app.kubernetes.io/component` of an object, "" for none."""
+    return str((item.get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/component", ""))
+
+
+def containers_of(pod: Mapping[str, Any]) -> Sequence[str]:
+    """The names of a pod's containers, init containers first."""
+    spec = pod.get("spec", {})
+    return [item["name"] for item in (spec.get("initContainers") or []) + (spec.get("containers") or [])]
