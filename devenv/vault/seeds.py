@@ -1,0 +1,437 @@
+"""The seeds: what this environment generated, and the secrets that its user gave, from which Vault is filled.
+
+They lie in a 0600 file in the user's data folder, outside of every repository. `[vault] seeds` may name a
+second file, which devenv reads and never writes. In either, a value may be a command that prints it:
+
+    [secrets."kyuubi/database"]
+    KYUUBI_USER = "ada"
+    KYUUBI_PASSWORD = { command = ["op", "read", "op://dev/kyuubi/password"] }
+
+    [connections]
+    postgres_default = "postgresql://ada:secret@db.example.com/shop"
+
+    [variables]
+    region = "eu"
+
+On a cluster, the Secret `vault-seed` holds the same, and is the truth for what was generated: the file may be lost.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets as random
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from devenv import process
+from devenv.errors import CommandFailed, DevenvError
+from devenv.project import Project
+from devenv.vault import layout
+from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SECRET_NAME = "vault-seed"  # noqa: S105 (the name of a Kubernetes Secret)
+DOCUMENT_KEY = "seed.json"
+TOKEN_KEY = "root-token"  # noqa: S105
+
+COMMAND_SECONDS = 60.0
+"""How long a password manager may ask its user."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program that prints a value."""
+
+    arguments: tuple[str, ...]
+
+
+Value = Union[str, Command]  # noqa: UP007 (evaluated at run time, also by Python 3.10's isinstance)
+Values = Mapping[str, Mapping[str, Value]]
+"""Path → key → value."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What Vault is filled from.
+
+    Attributes:
+        generated: random per environment, kept for its life; the names are those of `generate`.
+        kept: what `devenv secrets` was given.
+        file: what the file of `[vault] seeds` gives; it goes over `kept`.
+    """
+
+    generated: Mapping[str, str] = field(repr=False)
+    kept: Values = field(default_factory=dict, repr=False)
+    file: Values = field(default_factory=dict, repr=False)
+
+    @property
+    def root_token(self) -> str:
+        """The token of Vault's owner, who is the user of the laptop."""
+        return self.generated["root_token"]
+
+    def login(self, role: str) -> dict[str, str]:
+        """The two halves of a local process's AppRole login."""
+        secret = hmac.new(self.generated["login_key"].encode(), role.encode(), hashlib.sha256).hexdigest()
+        return {"role_id": f"devenv-{role}", "secret_id": secret}
+
+    def given(self) -> dict[str, dict[str, Value]]:
+        """The user's values, by path and key, commands not yet run."""
+        merged: dict[str, dict[str, Value]] = {path: dict(values) for path, values in self.kept.items()}
+        for path, values in self.file.items():
+            merged.setdefault(path, {}).update(values)
+        return merged
+
+    def with_values(self, path: str, values: Mapping[str, Value]) -> Seeds:
+        """These seeds with values set."""
+        return replace(self, kept={**self.kept, path: {**self.kept.get(path, {}), **values}})
+
+    def without(self, path: str, key: str | None = None) -> Seeds:
+        """These seeds without a key, or without the whole path."""
+        kept = {each: dict(values) for each, values in self.kept.items()}
+        if key is None:
+            kept.pop(path, None)
+        else:
+            kept.get(path, {}).pop(key, None)
+        return replace(self, kept={each: values for each, values in kept.items() if values})
+
+
+def generate() -> dict[str, str]:
+    """Random keys and passwords for a new environment; safe in URLs and in `airflow.cfg`."""
+    return {
+        "fernet_key": base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
+        "webserver_secret_key": random.token_hex(32),
+        "jwt_secret": random.token_hex(32),
+        "postgres_password": random.token_hex(16),
+        "admin_password": random.token_hex(8),
+        "kyuubi_password": random.token_hex(16),
+        "root_token": random.token_hex(20),
+        "login_key": random.token_hex(32),
+        "revision_key": random.token_hex(16),
+    }
+
+
+def load_or_create(project: Project, existing: Mapping[str, Any] | None = None) -> Seeds:
+    """The seeds of an environment; what is missing is generated, and the file on the laptop written.
+
+    Args:
+        project: whose.
+        existing: the Secret `vault-seed` as the cluster has it, when it has one: the truth for what was generated,
+            and for the user's values where the laptop's file is gone.
+
+    Raises:
+        SeedsUnsafe: others can read a file with seeds, or it lies in a repository.
+        SeedsInvalid: such a file cannot be read.
+    """
+    path = kept_file(project)
+    known: dict[str, Any] = {}
+    if path.exists():
+        _require_private(path)
+        known = _read(path)
+    document = decode_secret(existing) if existing is not None else {}
+    generated = {**generate(), **known.get("generated", {}), **document.get("generated", {})}
+    kept = _values(known["secrets"], path) if "secrets" in known else _recovered(project, generated, document)
+    seeds = Seeds(generated=generated, kept=kept, file=_user_file(project))
+    if known.get("generated") != generated or "secrets" not in known:
+        save(project, seeds)
+    return seeds
+
+
+def kept_file(project: Project) -> Path:
+    """Where devenv keeps the seeds on the laptop."""
+    return project.data_folder / "seeds.json"
+
+
+def save(project: Project, seeds: Seeds) -> None:
+    """Writes the file on the laptop, 0600, whole or not at all."""
+    path = kept_file(project)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.chmod(0o700)
+    content = {
+        "generated": dict(seeds.generated),
+        "secrets": {
+            each: {
+                key: value if isinstance(value, str) else {"command": list(value.arguments)}
+                for key, value in values.items()
+            }
+            for each, values in seeds.kept.items()
+        },
+    }
+    write_private(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def resolve(seeds: Seeds, variables: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """The user's values, commands run; each command once.
+
+    Raises:
+        SeedCommandFailed: one failed or printed nothing.
+    """
+    printed: dict[Command, str] = {}
+    resolved: dict[str, dict[str, str]] = {}
+    for path, values in seeds.given().items():
+        for key, value in values.items():
+            if isinstance(value, Command):
+                if value not in printed:
+                    printed[value] = _print(value, f"{path} {key}", variables)
+                text = printed[value]
+            else:
+                text = value
+            resolved.setdefault(path, {})[key] = text
+    return resolved
+
+
+def _print(command: Command, what: str, variables: Mapping[str, str] | None) -> str:
+    program = command.arguments[0]
+    hint = f"Log in to {program}, then: devenv secrets seed"
+    try:
+        done = process.run(command.arguments, timeout=COMMAND_SECONDS, variables=variables)
+    except CommandFailed as error:
+        # Only what it said about the failure: its output may be half a secret.
+        raise SeedCommandFailed(
+            f"{program} was to print {what} and ended with exit code {error.returncode}", hint=hint
+        ) from error
+    except DevenvError as error:
+        raise SeedCommandFailed(f"{program} was to print {what}: {error.message}", hint=hint) from error
+    text = done.stdout.rstrip("\r\n")
+    if not text:
+        raise SeedCommandFailed(f"{program} was to print {what} and printed nothing", hint=hint)
+    return text
+
+
+def platform_secrets(
+    project: Project, generated: Mapping[str, str], database: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
+    """What the platform itself needs, by path: generated values and defaults that let a fresh environment run.
+
+    Args:
+        project: whose.
+        generated: see `generate`.
+        database: where the metadata database is when it is not the cluster's: `POSTGRES_HOST`, `POSTGRES_PORT`, or
+            a whole `SQL_ALCHEMY_CONN`.
+    """
+    return {
+        layout.DATABASE: {
+            "POSTGRES_HOST": "postgres",
+            "POSTGRES_PORT": "5432",
+            "POSTGRES_DB": "airflow",
+            "POSTGRES_USER": "airflow",
+            "POSTGRES_PASSWORD": generated["postgres_password"],
+            **(database or {}),
+        },
+        layout.CORE: {
+            "FERNET_KEY": generated["fernet_key"],
+            "WEBSERVER_SECRET_KEY": generated["webserver_secret_key"],
+            "JWT_SECRET": generated["jwt_secret"],
+        },
+        layout.ADMIN: {
+            "AIRFLOW_ADMIN_USER": project.settings.airflow.user,
+            "AIRFLOW_ADMIN_PASSWORD": generated["admin_password"],
+        },
+        "kyuubi/database": {
+            "KYUUBI_HOST": "kyuubi",
+            "KYUUBI_PORT": "10009",
+            "KYUUBI_DATABASE": "default",
+            "KYUUBI_USER": "airflow",
+            "KYUUBI_PASSWORD": generated["kyuubi_password"],
+        },
+        "slack/webhook": {"SLACK_WEBHOOK_URL": ""},
+    }
+
+
+def all_secrets(project: Project, seeds: Seeds, database: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """Everything that Vault holds: the platform's values, with the user's over them.
+
+    Raises:
+        SeedCommandFailed: a command that should print one failed.
+    """
+    merged = platform_secrets(project, seeds.generated, database)
+    for path, values in resolve(seeds, project.environment.variables).items():
+        merged.setdefault(path, {}).update(values)
+    return merged
+
+
+def seed_document(
+    project: Project,
+    seeds: Seeds,
+    *,
+    auth: Literal["kubernetes", "approle"] = "kubernetes",
+    database: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What `seed_vault.py` applies, with the generated keys beside it.
+
+    Raises:
+        SeedCommandFailed: a command that should print a value failed.
+    """
+    listing = layout.secrets_list(project.settings.vault)
+    document = layout.document(
+        listing,
+        all_secrets(project, seeds, database),
+        revision_key=seeds.generated["revision_key"],
+        auth=auth,
+        namespace=project.settings.kubernetes.namespace,
+        logins={role: seeds.login(role) for role in layout.roles(listing)},
+    )
+    return {**document, "generated": dict(seeds.generated)}
+
+
+def seed_secret(project: Project, seeds: Seeds) -> dict[str, Any]:
+    """The Kubernetes Secret `vault-seed`, which only Vault's pod mounts.
+
+    Raises:
+        SeedCommandFailed: a command that should print a value failed.
+    """
+    return encode_secret(project, seed_document(project, seeds), seeds.root_token)
+
+
+def encode_secret(project: Project, document: Mapping[str, Any], root_token: str) -> dict[str, Any]:
+    """The Secret's object for a document."""
+    data = {DOCUMENT_KEY: json.dumps(document, sort_keys=True), TOKEN_KEY: root_token}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "name": SECRET_NAME,
+            "namespace": project.settings.kubernetes.namespace,
+            "labels": {
+                "app.kubernetes.io/name": "airflow",
+                "app.kubernetes.io/component": "vault",
+                "app.kubernetes.io/managed-by": "devenv",
+                "devenv.io/environment": project.identifier,
+            },
+            "annotations": {"devenv.io/folder": str(project.folder)},
+        },
+        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+    }
+
+
+def decode_secret(secret: Mapping[str, Any]) -> dict[str, Any]:
+    """The document in the Secret as the API server gives it.
+
+    Raises:
+        SeedsInvalid: it is not what devenv writes.
+    """
+    try:
+        document = json.loads(base64.b64decode(secret["data"][DOCUMENT_KEY]))
+        return dict(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SeedsInvalid(
+            f"The Secret {SECRET_NAME} in the cluster is damaged: {type(error).__name__}",
+            hint=f"Delete it, then `devenv up`: kubectl delete secret {SECRET_NAME}",
+        ) from error
+
+
+def _recovered(
+    project: Project, generated: Mapping[str, str], document: Mapping[str, Any]
+) -> dict[str, dict[str, Value]]:
+    """The user's values from what a cluster still knows: everything that the platform did not put there itself."""
+    platform = platform_secrets(project, generated)
+    recovered: dict[str, dict[str, Value]] = {}
+    for path, values in document.get("secrets", {}).items():
+        own = {key: text for key, text in values.items() if platform.get(path, {}).get(key) != text}
+        if own:
+            recovered[path] = own
+    return recovered
+
+
+def _user_file(project: Project) -> dict[str, dict[str, Value]]:
+    """What the file of `[vault] seeds` gives; nothing when there is no such setting."""
+    named = project.settings.vault.seeds
+    if named is None:
+        return {}
+    path = Path(named)
+    if path.parts[:1] == ("~",):
+        path = project.environment.home.joinpath(*path.parts[1:])
+    path = project.folder / path
+    if not path.is_file():
+        raise SeedsInvalid(
+            f"There is no file {path}, which [vault] seeds names", hint=f"touch {path}; chmod 600 {path}"
+        )
+    _require_private(path)
+    _require_outside(path, project.folder)
+    content = _read(path)
+    unknown = sorted(set(content) - {"secrets", "connections", "variables"})
+    if unknown:
+        raise SeedsInvalid(
+            f"{path}: unknown table {unknown[0]!r}", hint="The tables are secrets, connections and variables."
+        )
+    raw = dict(content.get("secrets", {}))
+    for folder, key in ((layout.CONNECTIONS, layout.CONNECTION_KEY), (layout.VARIABLES, layout.VARIABLE_KEY)):
+        for name, value in content.get(folder, {}).items():
+            raw[f"{folder}/{name}"] = {key: value}
+    return _values(raw, path)
+
+
+def _values(raw: object, path: Path) -> dict[str, dict[str, Value]]:
+    """Path → key → value out of parsed JSON or TOML.
+
+    Raises:
+        SeedsInvalid: it has another shape.
+    """
+    if not isinstance(raw, Mapping):
+        raise SeedsInvalid(f"{path}: `secrets` must be a table of paths")
+    found: dict[str, dict[str, Value]] = {}
+    for secret, values in raw.items():
+        if not isinstance(values, Mapping):
+            raise SeedsInvalid(f"{path}: {secret} must be a table of keys and values")
+        found[str(secret)] = {str(key): _value(value, f"{path}: {secret} {key}") for key, value in values.items()}
+    return found
+
+
+def _value(raw: object, where: str) -> Value:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, (str, int, float)):
+        return str(raw)
+    command = raw.get("command") if isinstance(raw, Mapping) and len(raw) == 1 else None
+    if isinstance(command, list) and command and all(isinstance(part, str) for part in command):
+        return Command(tuple(command))
+    raise SeedsInvalid(f'{where} must be text, or {{ command = ["program", "argument"] }}')
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        # A parser's message names line and column, and no value.
+        raise SeedsInvalid(f"Cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise SeedsInvalid(f"{path} must hold an object")
+    return content
+
+
+def _require_private(path: Path) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SeedsUnsafe(f"{path} holds secrets and others can read it (mode {mode:04o})", hint=f"chmod 600 {path}")
+
+
+def _require_outside(path: Path, project_folder: Path) -> None:
+    real = path.resolve()
+    if real.is_relative_to(project_folder):
+        raise SeedsUnsafe(f"{path} lies in the project's folder, where it would be committed", hint="Move it to ~.")
+    for parent in real.parents:
+        if (parent / ".git").exists():
+            raise SeedsUnsafe(f"{path} lies in the repository {parent}, where it would be committed")
