@@ -110,7 +110,14 @@ class Backend(Protocol):
         """Lines in time order; with `follow`, until the iterator is closed."""
 
     def command(self, component: str, command: Sequence[str], *, interactive: bool) -> subprocess.Popen[bytes]:
-        """Starts a program inside a component (`devenv shell`, `devenv airflow`), joined to this terminal."""
+        """Starts a program inside a component (`devenv shell`, `devenv airflow`), with the component's own environment.
+
+        Args:
+            component: a name of `status`.
+            command: the program and its arguments.
+            interactive: it inherits the standard streams of devenv, with a terminal where they are one; otherwise
+                its standard input is empty, and its output and errors are pipes for the caller.
+        """
 
     def keep_reachable(self, report: Reporter) -> Iterator[None]:
         """Holds what the URLs need while a watch runs (a port forward); a no-op where ports are published."""
