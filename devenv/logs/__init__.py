@@ -1,1 +1,1 @@
-"""Logs of components and tasks: following, merging in time order, filtering."""
+"""Logs: following pods and task logs, merging them in time order, keeping secrets out of them."""
