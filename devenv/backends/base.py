@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -124,3 +124,16 @@ class Backend(Protocol):
 
     def reconcile(self, report: Reporter) -> None:
         """Brings settings that changed since `up` into the running environment (an image to rebuild)."""
+
+    def known_secrets(self) -> Sequence[str]:
+        """Values that no log line may show: generated passwords, tokens and keys, and what `devenv secrets` set."""
+
+    def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:
+        """Why a task that is queued has not started, for a person ("its pod is Pending: 500m more cpu …"), or ""."""
+
+    def exports(self) -> Mapping[str, str]:
+        """Environment variables, besides Airflow's and Vault's addresses, for programs on this machine.
+
+        `AIRFLOW_HOME`, `AIRFLOW_CONFIG` and `PATH` of the local backend; `KUBECONFIG` of a file (0600) whose current
+        context is this environment's on a cluster.
+        """
