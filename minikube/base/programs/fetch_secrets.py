@@ -135,14 +135,18 @@ def log_in(vault: Vault, auth: str, role: str, credentials: str) -> dict[str, An
         vault.token = str(answer["auth"]["client_token"])
         return {"url": vault.address, "auth_type": auth, **arguments}
     said = errors_of(answer) or f"status {status}"
-    if status == 404 or "invalid role name" in said or (auth == "approle" and "invalid role" in said):
+    if auth == "approle" and status == 400:
+        raise Fault(
+            f"Vault refused the AppRole login of {role!r} ({said}): it has not been seeded, or with other seeds",
+            "devenv secrets seed",
+            passing=True,
+        )
+    if status == 404 or "invalid role name" in said:
         raise Fault(
             f"Vault does not know the role {role!r} yet ({said}): it has not been seeded",
             "devenv secrets seed",
             passing=True,
         )
-    if auth == "approle":
-        raise Fault(f"Vault refused the AppRole login of {role!r}: {said}", "devenv secrets seed")
     if "not authorized" in said:
         raise Fault(f"Vault's role {role!r} does not admit this pod's service account: {said}", "devenv secrets seed")
     raise Fault(

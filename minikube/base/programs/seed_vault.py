@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fetch_secrets import REVISION_KEY_PATH, Fault, Vault, errors_of
@@ -137,41 +137,69 @@ def write_role(vault: Vault, path: str, role: Mapping[str, Any]) -> None:
         write(vault, "POST", path + "/custom-secret-id", {"secret_id": secret_id})
 
 
-def load(folder: str) -> tuple[dict[str, Any], str]:
-    """The document and the root token.
+class SeedFolder:
+    """Where the document and the root token come from: the mounted Secret."""
 
-    Raises:
-        OSError, ValueError: not there, or half written.
+    def __init__(self, folder: str) -> None:
+        self._document = Path(folder, "seed.json")
+        self._token = Path(folder, "root-token")
+
+    def signature(self) -> tuple[int, ...]:
+        """Differs when `load` would give something else.
+
+        Raises:
+            OSError: there is nothing yet.
+        """
+        state = self._document.stat()
+        return (state.st_mtime_ns, state.st_ino)
+
+    def load(self) -> tuple[dict[str, Any], str]:
+        """The document and the root token.
+
+        Raises:
+            OSError, ValueError: not there, or half written.
+        """
+        return json.loads(self._document.read_text(encoding="utf-8")), self._token.read_text(encoding="utf-8").strip()
+
+
+def keep_seeded(
+    vault: Vault,
+    source: Any,
+    ended: threading.Event,
+    seeded: Callable[[int, float], None],
+    waiting: Callable[[str], None],
+) -> None:
+    """Looks once a second until `ended`.
+
+    Args:
+        vault: which.
+        source: gives the document, as `SeedFolder` does.
+        ended: set to end.
+        seeded: told when Vault was seeded: how many secrets were written, in how many seconds.
+        waiting: told why Vault is not seeded, once per reason.
     """
-    token = Path(folder, "root-token").read_text(encoding="utf-8").strip()
-    return json.loads(Path(folder, "seed.json").read_text(encoding="utf-8")), token
-
-
-def keep_seeded(vault: Vault, folder: str, seeded: str, ended: threading.Event) -> None:
-    """Looks once a second until `ended`; prints what it did, and to standard error what it waits for."""
     document: dict[str, Any] = {}
     mark = said = ""
     signature: tuple[int, ...] = ()
     while not ended.is_set():
         pause = 1.0
         try:
-            state = Path(folder, "seed.json").stat()
-            if (state.st_mtime_ns, state.st_ino) != signature:
-                document, vault.token = load(folder)
-                mark, signature = digest(document), (state.st_mtime_ns, state.st_ino)
+            now = source.signature()
+            if now != signature:
+                document, vault.token = source.load()
+                mark, signature = digest(document), now
             if not is_seeded(vault, document, mark=mark):
                 start = time.monotonic()
                 changed = apply(vault, document)
-                print(f"seeded Vault: {changed} secrets written in {time.monotonic() - start:.2f} s", flush=True)
-                if seeded:
-                    Path(seeded).touch()
+                seeded(changed, time.monotonic() - start)
             said = ""
         except (Fault, OSError, ValueError) as error:
-            message = error.cause if isinstance(error, Fault) else f"cannot read the seeds in {folder}: {error}"
+            message = error.cause if isinstance(error, Fault) else f"cannot read the seeds: {error}"
             if message != said:
-                print("waiting: " + message, file=sys.stderr, flush=True)
+                waiting(message)
             said, pause = message, 0.2
         ended.wait(pause)
+    vault.close()
 
 
 def main(variables: Mapping[str, str]) -> int:
@@ -179,13 +207,21 @@ def main(variables: Mapping[str, str]) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    vault = Vault(variables.get("VAULT_ADDR", "http://127.0.0.1:8200"))
-    seeded = variables.get("DEVENV_SEEDED_FILE", "")
-    if seeded:
+    file = variables.get("DEVENV_SEEDED_FILE", "")
+    if file:
         with contextlib.suppress(FileNotFoundError):
-            Path(seeded).unlink()
-    keep_seeded(vault, variables.get("DEVENV_SEED_FOLDER", "/devenv/seed"), seeded, ended)
-    vault.close()
+            Path(file).unlink()
+
+    def seeded(changed: int, seconds: float) -> None:
+        print(f"seeded Vault: {changed} secrets written in {seconds:.2f} s", flush=True)
+        if file:
+            Path(file).touch()
+
+    def waiting(reason: str) -> None:
+        print("waiting: " + reason, file=sys.stderr, flush=True)
+
+    vault = Vault(variables.get("VAULT_ADDR", "http://127.0.0.1:8200"))
+    keep_seeded(vault, SeedFolder(variables.get("DEVENV_SEED_FOLDER", "/devenv/seed")), ended, seeded, waiting)
     return 0
 
 
