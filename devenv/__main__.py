@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     out = sys.stdout if session is None else session.environment.stdout
-    if not given or given in (["--help"], ["-h"], ["help"]):
+    completing = "_DEVENV_COMPLETE" in os.environ  # the words to complete are in the environment, not in the arguments
+    if not completing and (not given or given in (["--help"], ["-h"], ["help"])):
         from devenv.cli.commands import overview
 
         out.write(overview())  # imports nothing: the first thing that a newcomer types must be instant

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from devenv.environment import Environment
 from devenv.errors import UsageError
 from devenv.settings.load import FILE_NAME, load
+from devenv.settings.remembered import remembered
 from devenv.settings.schema import Settings
 
 
@@ -39,7 +40,14 @@ class Project:
     environment: Environment
 
     @classmethod
-    def find(cls, start: Path | None, environment: Environment, flags: Mapping[str, Any] | None = None) -> Project:
+    def find(
+        cls,
+        start: Path | None,
+        environment: Environment,
+        flags: Mapping[str, Any] | None = None,
+        *,
+        as_last_up: bool = True,
+    ) -> Project:
         """The project that a command is about.
 
         Args:
@@ -47,13 +55,17 @@ class Project:
                 `devenv.toml` first, then for a folder `dags/`.
             environment: for the working folder and `DEVENV_…` variables.
             flags: dotted setting → value, over everything else.
+            as_last_up: the flags of the last `devenv up` hold too, below `flags`.
 
         Raises:
             NoProject: there is none.
             SettingsError: its settings are not valid.
         """
         folder = _named(environment.cwd / start) if start is not None else _above(environment)
-        return cls(folder, load(folder, environment, flags), environment)
+        project = cls(folder, load(folder, environment, flags), environment)
+        if as_last_up and (last := remembered(project.data_folder)):
+            return replace(project, settings=load(folder, environment, flags, last))
+        return project
 
     @property
     def identifier(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -119,8 +120,8 @@ class Backend(Protocol):
                 its standard input is empty, and its output and errors are pipes for the caller.
         """
 
-    def keep_reachable(self, report: Reporter) -> Iterator[None]:
-        """Holds what the URLs need while a watch runs (a port forward); a no-op where ports are published."""
+    def keep_reachable(self, report: Reporter) -> AbstractContextManager[None]:
+        """Holds what the URLs need while a watch runs (a port forward); nothing where ports are published."""
 
     def reconcile(self, report: Reporter) -> None:
         """Brings settings that changed since `up` into the running environment (an image to rebuild)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Sequence
 from enum import Enum
 from functools import cache
@@ -97,6 +98,7 @@ def load_command(name: str) -> Any:
 
 def _join_global_flags(command: Any) -> None:
     command.rich_markup_mode = None
+    command.help = _keep_examples(command.help or "")
     command.params = [param for param in command.params if param.name not in ("install_completion", "show_completion")]
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
@@ -105,6 +107,12 @@ def _join_global_flags(command: Any) -> None:
     if not command.context_settings.get("ignore_unknown_options"):  # else every flag is for a program inside
         taken = {flag for param in command.params for flag in param.opts}
         command.params = [*command.params, *(flag for flag in _global_flags() if not taken.intersection(flag.opts))]
+
+
+def _keep_examples(text: str) -> str:
+    """Marks paragraphs with indented lines as not to be wrapped anew, by a backspace, as typer wants it."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(f"\b\n{part}" if "\n " in f"\n{part}" else part for part in paragraphs)
 
 
 def _note_project(value: Path | None) -> Path | None:
@@ -176,6 +184,7 @@ def _flags(
             "--quiet",
             "-q",
             count=True,
+            show_default=False,
             callback=_note_quiet,
             expose_value=False,
             help="Only what is important; -qq only errors.",
@@ -187,6 +196,7 @@ def _flags(
             "--verbose",
             "-v",
             count=True,
+            show_default=False,
             callback=_note_verbose,
             expose_value=False,
             help="Also the output of programs that devenv runs.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -91,7 +92,8 @@ def _reader_gone(environment: Environment) -> int:
 def _bad_argument(error: typer.TyperException) -> BadArgument:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "devenv"
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")
+    message = re.sub(r"[ .]*\(Possible options: (.*)\)", r"; did you mean \1?", message)
     return BadArgument(message[:1].lower() + message[1:], hint=f"{command} --help")
 
 

@@ -79,12 +79,15 @@ def amend(**changes: Any) -> None:
     _session.set(replace(session(), **changes))
 
 
-def project_from(folder: Path | None = None, flags: Mapping[str, Any] | None = None) -> Project:
+def project_from(
+    folder: Path | None = None, flags: Mapping[str, Any] | None = None, *, as_last_up: bool = True
+) -> Project:
     """The project of this run.
 
     Args:
         folder: one that was named; None takes `--project`, else the nearest project from the working folder upwards.
         flags: dotted setting → value given on the command line ("airflow.version"); None counts as not given.
+        as_last_up: what flags the last `devenv up` was given holds for this command too.
 
     Raises:
         NoProject: there is none.
@@ -93,7 +96,7 @@ def project_from(folder: Path | None = None, flags: Mapping[str, Any] | None = N
     from devenv.project import Project
 
     current = session()
-    return Project.find(folder or current.folder, current.environment, flags)
+    return Project.find(folder or current.folder, current.environment, flags, as_last_up=as_last_up)
 
 
 def backend_from(project: Project, flag: str | None = None) -> Backend:

@@ -95,6 +95,11 @@ class Console:
         if self._json is not None:
             self._json.record(f"devenv.{kind}", data)
 
+    def hint(self, text: str) -> None:
+        """A next command, as a message; with `-o json`, and with `-q`, nothing."""
+        if self._text is not None and not self.session.quiet:
+            self._text.show([Text(f"→ {text}", "cyan")])
+
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[Cell]]) -> None:
         """Writes rows under headings to standard output, cut to the terminal's width."""
         self.print(*table(columns, rows, self._out_console.width))
@@ -120,6 +125,11 @@ class Console:
             for line in renderer.final(renderer.error(error.message, error.detail, error.hint, error.code)):
                 console.print(line, soft_wrap=True)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return not self.json and self.messages.interactive and self.session.environment.stdin.isatty()
+
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks a question whose answer is yes or no; no is what Enter means.
 
@@ -133,7 +143,7 @@ class Console:
         if yes:
             return True
         environment = self.session.environment
-        if self.json or not (environment.stdin.isatty() and self.messages.interactive):
+        if not self.can_ask:
             raise NoAnswer(f"{question} Nobody is there to answer", hint="give --yes to go on without a question")
         if self._text is not None:
             self._text.pause()

@@ -112,7 +112,7 @@ class Renderer:
 
     def save(self, save: Save) -> list[Text]:
         """One line: what happened to the file, how long each part took, the verdict; below it what is wrong."""
-        facts = Text(f"{milliseconds(save.milliseconds):>7}", "dim")
+        facts = Text.assemble((f"{milliseconds(save.milliseconds):>7}", "dim"))
         if save.previous:
             facts.append(f"  was {save.previous}", "dim")
         verdict = save.verdict
@@ -140,9 +140,9 @@ class Renderer:
         if verdict.ok:
             facts.append_text(_dags(verdict))
         if verdict.speaker == "scheduler":
-            facts.append("  says the scheduler", "dim")
+            facts.append("says the scheduler", "dim")
         if verdict.because:
-            facts.append(f"  because of {verdict.because}", "dim")
+            facts.append(f"because of {verdict.because}", "dim")
         verb = "repaired" if item.repaired else "ok" if verdict.ok else "broken"
         if item.again:
             facts.append("  the same problem", "red")
@@ -210,11 +210,10 @@ class Renderer:
 
     def watch_started(self, event: WatchStarted) -> Text:
         """`watching dags/  214 files in step (agent, inotify)  1.20s`."""
-        folder = f"{event.folder.rstrip('/')}/"
         facts = Text(
             f"{plural(event.files, 'file')} in step  {event.target}, {event.watcher}  {elapsed(event.seconds)}", "dim"
         )
-        return self._row("watching", folder, facts, "green")
+        return self._row("watching", event.folder, facts, "green")
 
     def connection(self, event: ConnectionChanged) -> Text:
         """The session to the volume was lost or is back."""
@@ -265,9 +264,7 @@ class Renderer:
             return self._cut(
                 Text(f"○ connection lost ({lost.reason or 'no reason given'}), trying again{attempt}", "yellow")
             )
-        line = Text.assemble(
-            ("● ", "red" if broken else "green"), ("watching ", "dim"), (f"{event.folder.rstrip('/')}/", "bold")
-        )
+        line = Text.assemble(("● ", "red" if broken else "green"), ("watching ", "dim"), (event.folder, "bold"))
         line.append("  Ctrl-C stops the watch", "dim")
         return self._cut(line)
 

@@ -1,6 +1,6 @@
 """Reads settings: flags go over `DEVENV_SECTION__KEY` variables, those over `devenv.toml`, that over defaults.
 
-Every problem, from all three sources, is said in one message, each with the place where it stands.
+Every problem, from all sources, is said in one message, each with the place where it stands.
 """
 
 from __future__ import annotations
@@ -33,6 +33,13 @@ FILE_NAME = "devenv.toml"
 KeyPath = tuple[str, ...]
 
 _PREFIX = "DEVENV_"
+# Flags of `devenv up` that are not named as their setting is.
+_FLAG_NAMES = {
+    "airflow.version": "airflow-version",
+    "airflow.schedulers": "with ha",
+    "components": "with",
+    "ports.airflow": "port",
+}
 # Env files of the platform's own secrets: a further secret must not take one of these names.
 _PLATFORM_FILES = ("kyuubi.env", "pg.env", "slack.env")
 
@@ -85,21 +92,32 @@ class Effective:
         return _nearest(self.origins, path) or "default"
 
 
-def load(folder: Path, environment: Environment, flags: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    folder: Path,
+    environment: Environment,
+    flags: Mapping[str, Any] | None = None,
+    remembered: Mapping[str, Any] | None = None,
+) -> Settings:
     """The settings that rule in a project folder.
 
     Args:
         folder: where `devenv.toml` lies, if there is one.
         environment: for `DEVENV_SECTION__KEY` variables; an empty one counts as not given.
         flags: dotted key → value, "airflow.version": "3.3.2"; None counts as not given.
+        remembered: flags of the last `devenv up`, in the same form; `flags` go over them.
 
     Raises:
         SettingsError: with every problem.
     """
-    return read(folder, environment, flags).settings
+    return read(folder, environment, flags, remembered).settings
 
 
-def read(folder: Path, environment: Environment, flags: Mapping[str, Any] | None = None) -> Effective:
+def read(
+    folder: Path,
+    environment: Environment,
+    flags: Mapping[str, Any] | None = None,
+    remembered: Mapping[str, Any] | None = None,
+) -> Effective:
     """As `load`, with where each value came from.
 
     Raises:
@@ -108,7 +126,12 @@ def read(folder: Path, environment: Environment, flags: Mapping[str, Any] | None
     problems: list[Problem] = []
     origins: dict[KeyPath, str] = {}
     merged = _from_file(folder / FILE_NAME, origins, problems)
-    for path, value, origin in (*_from_variables(environment.variables, problems), *_from_flags(flags or {})):
+    sources = (
+        *_from_variables(environment.variables, problems),
+        *_from_flags(remembered or {}, "devenv up --{} (the last one)"),
+        *_from_flags(flags or {}, "--{}"),
+    )
+    for path, value, origin in sources:
         if _put(merged, path, value):
             origins[path] = origin  # noqa: PERF403 (two things happen here)
     try:
@@ -122,24 +145,7 @@ def read(folder: Path, environment: Environment, flags: Mapping[str, Any] | None
     return Effective(settings, origins)
 
 
-def require_folders(folder: Path, effective: Effective) -> None:
-    """Says which synced folders are not there; asked for by commands that read them, not by `down` or `destroy`.
-
-    Raises:
-        SettingsError: naming each of them.
-    """
-    sync = effective.settings.sync
-    named = [(("sync", "dags"), sync.dags), *((("sync", "folders"), name) for name in sync.folders)]
-    problems = [
-        Problem(_place(effective.origins, path), f"{'.'.join(path)}: there is no folder {name}/ in {folder}")
-        for path, name in named
-        if not (folder / name).is_dir()
-    ]
-    if problems:
-        raise SettingsError(problems)
-
-
-# -- the three sources
+# -- the sources
 
 
 def _from_file(file: Path, origins: dict[KeyPath, str], problems: list[Problem]) -> dict[str, Any]:
@@ -192,11 +198,11 @@ def _from_variables(variables: Mapping[str, str], problems: list[Problem]) -> It
             problems.append(Problem(name, f"{'.'.join(path)} cannot be read from {text!r}; write it as in {FILE_NAME}"))
 
 
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any, str]]:
+def _from_flags(flags: Mapping[str, Any], origin: str) -> Iterator[tuple[KeyPath, Any, str]]:
     for name, value in flags.items():
         if value is not None:
             path = tuple(name.split("."))
-            yield path, value, f"--{path[-1].replace('_', '-')}"
+            yield path, value, origin.format(_FLAG_NAMES.get(name, path[-1]))
 
 
 def _put(table: dict[str, Any], path: KeyPath, value: object) -> bool:
@@ -455,10 +461,7 @@ def _contradictions(settings: Settings, effective: Effective) -> Iterator[Proble
         ((("ports", name), str(port)) for name, port in settings.ports), "port {} is already that of {}", problem
     )
     yield from _twice(
-        (
-            (("sync", "folders"), f"{name.rstrip('/').rsplit('/', 1)[-1]}/")
-            for name in (settings.sync.dags, *settings.sync.folders)
-        ),
+        ((("sync", "folders"), f"{name.rstrip('/').rsplit('/', 1)[-1]}/") for name in ("dags", *settings.sync.folders)),
         "two synced folders have the name {}",
         problem,
     )

@@ -1,0 +1,57 @@
+"""`devenv config`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from devenv.cli.context import console, project_from
+
+
+def command(
+    *,
+    given: Annotated[bool, typer.Option("--given", help="Only what is not a default.")] = False,
+) -> None:
+    """Shows the settings that rule, and where each came from.
+
+    Flags go over DEVENV_SECTION__KEY variables, those over devenv.toml, that over defaults.
+
+    Examples:
+      devenv config
+      devenv config --given
+      DEVENV_PORTS__AIRFLOW=9000 devenv config --given
+      devenv config -o json
+    """
+    from devenv.settings.load import read
+    from devenv.settings.remembered import remembered
+
+    project = project_from()
+    effective = read(project.folder, project.environment, {}, remembered(project.data_folder))
+    out = console()
+    rows = []
+    for path, value in _values(effective.settings.model_dump()):
+        origin = effective.origin(path)
+        if given and origin == "default":
+            continue
+        out.record("setting", {"name": ".".join(path), "value": value, "origin": origin})
+        rows.append((".".join(path), _toml(value), Text(origin, "dim" if origin == "default" else "cyan")))
+    out.table(("setting", "value", "from"), rows)
+
+
+def _values(table: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for key, value in table.items():
+        path = (*above, key)
+        if isinstance(value, dict) and value:
+            found += _values(value, path)
+        else:
+            found.append((path, value))
+    return found
+
+
+def _toml(value: Any) -> str:
+    """The value as `devenv.toml` would have it; nothing where nothing is set."""
+    return "" if value is None or value == {} else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,56 @@
+"""`devenv destroy`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from devenv.cli.context import backend_from, console, project_from
+from devenv.errors import ExitCode, RefusedError
+from devenv.events import Notice
+
+
+class StillWatched(RefusedError):
+    """`devenv destroy` does not pull the environment away from under a running watch. End the watch first."""
+
+    code = "DEVENV-105"
+
+
+def command(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+) -> int:
+    """Removes the environment with all its data; asks first.
+
+    Only what devenv made for this project is removed. Your files, and seeds of secrets, stay.
+
+    Examples:
+      devenv destroy --dry-run     what would be removed
+      devenv destroy --yes         without a question
+    """
+    from devenv.boot.runner import run_steps
+    from devenv.settings.remembered import forget
+    from devenv.sync.lock import holder
+
+    project = project_from()
+    backend = backend_from(project)
+    out = console()
+    things = list(backend.destroys())
+    if not things:
+        out.report(Notice("info", "there is nothing to remove"))
+        return ExitCode.OK
+    out.print("This would be removed:" if dry_run else "This will be removed:", *(f"  {thing}" for thing in things))
+    out.record("destroys", {"things": things})
+    if dry_run:
+        return ExitCode.OK
+    if (watcher := holder(project.state_folder)) is not None:
+        raise StillWatched(f"process {watcher.pid} watches this project", hint=f"kill {watcher.pid}")
+    if not out.confirm("Remove all of it?", yes=yes):
+        out.report(Notice("info", "nothing was removed"))
+        return ExitCode.REFUSED
+    run_steps(backend.destroy_steps(), out.report)
+    forget(project.data_folder)
+    out.report(Notice("info", "removed"))
+    return ExitCode.OK

@@ -1,0 +1,103 @@
+"""`devenv.toml` with every setting as a comment, made from the schema: its docstrings are the explanation."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+
+from devenv.settings.schema import Section, Settings
+
+# What to show for a setting whose default says nothing; a comment, so that it is not in force.
+_EXAMPLES = {
+    "name": '"shop"',
+    "components": '["monitoring"]',
+    "airflow.executor": '"KubernetesExecutor"',
+    "airflow.secrets_namespace": '"tools"',
+    "images.airflow": '"registry.example.com/team/airflow:2.7.2"',
+    "images.pull_secret": '"registry-login"',
+    "images.build_network": '"host"',
+    "minikube.driver": '"docker"',
+    "minikube.cpus": "4",
+    "minikube.memory": '"6g"',
+    "minikube.kubernetes_version": '"stable"',
+    "minikube.container_runtime": '"containerd"',
+    "minikube.extra_arguments": '["--embed-certs"]',
+    "kubernetes.context": '"team-cluster"',
+    "kubernetes.storage_class": '"nfs"',
+    "kubernetes.image_registry": '"registry.example.com/team"',
+    "sync.folders": '["plugins", "include"]',
+    "sync.ignore": '["*.ipynb", "!keep.ipynb"]',
+    "vault.seeds": '"~/seeds.toml"',
+}
+_TABLES = {
+    "airflow.config": ("[airflow.config.core]", "parallelism = 64"),
+    "images.build_arguments": ("[images.build_arguments]", 'PIP_INDEX_URL = "https://pypi.example.com/simple"'),
+    "kubernetes.service_account_annotations": (
+        "[kubernetes.service_account_annotations]",
+        '"example.com/identity" = "airflow"',
+    ),
+    "vault.secrets": (
+        "[vault.secrets.warehouse]",
+        'path = "warehouse/reader"',
+        'file = "warehouse.env"',
+        'keys = ["USER", "PASSWORD"]',
+    ),
+}
+
+
+def template() -> str:
+    """The file: every setting with its meaning and its default, commented out."""
+    head = [
+        "# Settings of devenv for this project. Everything has a default; remove the # of what you want to change.",
+        "# `devenv config` shows what rules now, and where it came from.",
+    ]
+    return "\n".join([*head, *_section(Settings, ())]) + "\n"
+
+
+def _section(model: type[Section], above: tuple[str, ...]) -> Iterator[str]:
+    below: list[tuple[str, type[Section], FieldInfo]] = []
+    tables: list[tuple[str, ...]] = []
+    for name, field in model.model_fields.items():
+        dotted = ".".join((*above, name))
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            below.append((name, annotation, field))
+        elif dotted in _TABLES:
+            tables.append((_meaning(field), *_TABLES[dotted]))
+        else:
+            yield ""
+            yield f"# {_meaning(field)}"
+            if choices := _choices(annotation):
+                yield f"# One of: {', '.join(choices)}."
+            yield f"# {name} = {_example(dotted, field)}"
+    for meaning, *lines in tables:
+        yield ""
+        yield f"# {meaning}"
+        yield from (f"# {line}" for line in lines)
+    for name, annotation, _field in below:
+        yield ""
+        yield ""
+        title = (annotation.__doc__ or "").splitlines()[0].split(": ", 1)[-1]
+        yield f"# {title[:1].upper()}{title[1:]}"
+        yield f"[{'.'.join((*above, name))}]"
+        yield from _section(annotation, (*above, name))
+
+
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def _choices(annotation: object) -> list[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return [json.dumps(choice) for choice in typing.get_args(annotation)]
+    found: list[str] = []
+    for part in typing.get_args(annotation):
+        found += _choices(part)
+    return found
+
+
+def _example(dotted: str, field: FieldInfo) -> str:
+    return _EXAMPLES.get(dotted) or json.dumps(field.default, ensure_ascii=False)
