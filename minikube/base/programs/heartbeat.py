@@ -1,5 +1,7 @@
 """A probe: ends with 0 when a job of this host has sent a heartbeat lately. `heartbeat.py TriggererJob [SECONDS]`."""
 
+from __future__ import annotations
+
 import socket
 import sys
 

@@ -5,13 +5,15 @@ the database itself, as a comment on it: that note is what every pod waits for, 
 from the data that it speaks of.
 """
 
+from __future__ import annotations
+
 import configparser
 import importlib.metadata
 import os
 import re
 import sys
 import time
-from typing import Any, Optional, Tuple
+from typing import Any
 
 WAIT_SECONDS = float(os.environ.get("DEVENV_WAIT_SECONDS", "300"))
 _NOTE = "made by devenv with Airflow "
@@ -21,7 +23,7 @@ class NotReady(Exception):
     """The database did not become what was waited for; the message says what was seen last."""
 
 
-def option(section: str, name: str) -> Optional[str]:
+def option(section: str, name: str) -> str | None:
     """An option of Airflow: from the environment, else from the file that AIRFLOW_CONFIG names."""
     value = os.environ.get(f"AIRFLOW__{section.upper()}__{name.upper()}")
     if value is not None:
@@ -73,8 +75,8 @@ def wait_for_connection(url: str, seconds: float = WAIT_SECONDS) -> Any:
     while True:
         try:
             return connect(url)
-        except psycopg2.OperationalError as error:
-            reason = str(error).strip().splitlines()[-1]
+        except psycopg2.OperationalError as error:  # noqa: PERF203 (it waits)
+            reason = str(error).strip().splitlines()[0]
             if time.monotonic() > deadline:
                 raise NotReady(f"the metadata database did not answer within {seconds:.0f} s: {reason}") from error
             if reason != said:
@@ -83,7 +85,7 @@ def wait_for_connection(url: str, seconds: float = WAIT_SECONDS) -> Any:
             time.sleep(0.2)
 
 
-def noted_release(connection: Any) -> Optional[str]:
+def noted_release(connection: Any) -> str | None:
     """The release of Airflow that made the schema, or None in a database that none has made yet."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -111,7 +113,7 @@ def installed_release() -> str:
         return importlib.metadata.version("apache-airflow")
 
 
-def as_numbers(release: str) -> Tuple[int, ...]:
+def as_numbers(release: str) -> tuple[int, ...]:
     """A release in a form that sorts: "2.10.1" comes after "2.7.2"."""
     return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
 

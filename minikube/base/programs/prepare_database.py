@@ -5,12 +5,14 @@ release. Otherwise Airflow's own migration runs, under a lock, in this one proce
 older release than the one that made the schema is refused.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Iterator
 
 from metadata_database import (
     NotReady,
@@ -32,7 +34,7 @@ class Refused(Exception):
     """Going on could lose data."""
 
 
-def admin() -> Optional[Dict[str, str]]:
+def admin() -> dict[str, str] | None:
     """User and password of the admin, from the env file `admin.env`; None where it was not fetched."""
     path = Path(os.environ["DEVENV_SECRETS_FOLDER"]) / "admin.env"
     if not path.is_file():
@@ -88,7 +90,7 @@ def set_password(connection: Any, user: str, password: str) -> bool:
     return True
 
 
-def make_users(user: Optional[str], password: Optional[str]) -> None:
+def make_users(user: str | None, password: str | None) -> None:
     """Roles and permissions, which the webserver then need not look for at each start, and the admin user."""
     from airflow.www.app import cached_app
 
@@ -137,8 +139,9 @@ def prepare_postgres(url: str, release: str) -> None:
     say(f"the metadata database is that of Airflow {release}")
 
 
-def prepare_with_airflow(release: str, login: Optional[Dict[str, str]]) -> None:
+def prepare_with_airflow(release: str, login: dict[str, str] | None) -> None:
     """The part that needs Airflow imported: schema, roles, admin user."""
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # a line for each of 300 permissions otherwise
     os.environ["AIRFLOW__WEBSERVER__UPDATE_FAB_PERMS"] = "True"  # to 2.8
     os.environ["AIRFLOW__FAB__UPDATE_FAB_PERMS"] = "True"  # from 2.9 on
     migrate()

@@ -1,5 +1,7 @@
 """Waits until the database has the schema of this image's release of Airflow; see prepare_database.py."""
 
+from __future__ import annotations
+
 import sys
 import time
 

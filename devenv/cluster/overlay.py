@@ -1,0 +1,226 @@
+"""The overlay: what this project's settings change in `minikube/base`, as files that a person can read and apply.
+
+`.devenv/overlay` is complete (kustomize reads nothing outside of it, so the base is copied into it):
+`kubectl apply -k .devenv/overlay` does what devenv does, but for the Secret `vault-seed`. Every value that changes what
+a pod runs on ends up in a ConfigMap whose name changes with its content, and so restarts just the pods that mount it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from devenv import process
+from devenv.airflow.configuration import airflow_config, cluster_layout, render
+from devenv.airflow.releases import Release
+from devenv.cluster.objects import ENVIRONMENT_LABEL, FOLDER_ANNOTATION, Object, Objects
+from devenv.project import Project
+from devenv.resources import platform_folder
+from devenv.settings.schema import Settings
+
+_BASE_NAMESPACE = "airflow"
+_BASE_IMAGES = {"airflow": "apache/airflow", "postgres": "postgres", "vault": "hashicorp/vault"}
+_HOME = "/opt/airflow"
+_HEADING = "# Written by devenv from devenv.toml at each `devenv up`; a change here is lost."
+
+
+def write_overlay(project: Project, *, airflow_image: str, folder: Path | None = None, parsed_files: int = 0) -> Path:
+    """Writes the overlay of a project, over an older one.
+
+    Args:
+        project: the project with its settings.
+        airflow_image: what Airflow's pods run: the release's image, or the one built on top of it.
+        folder: where to; without it `.devenv/overlay` in the project.
+        parsed_files: how many Python files the DAG folder has, see `airflow_config`.
+
+    Returns:
+        The folder, for `kubectl apply -k` and `render_overlay`.
+
+    Raises:
+        OptionsUnknown, ExecutorUnknown: the settings do not fit the release.
+    """
+    folder = folder or project.state_folder / "overlay"
+    settings = project.settings
+    release = Release(settings.airflow.version)
+    texts = {
+        "airflow.cfg.template": _airflow_cfg(settings, parsed_files),
+        "pod-template.yaml": _yaml(_pod_template(project, airflow_image)),
+        "secrets.json": _secrets_list(settings),
+        "kustomization.yaml": _yaml(_kustomization(project, release, airflow_image)),
+    }
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder / "minikube"
+    if copy.exists():
+        shutil.rmtree(copy)
+    shutil.copytree(platform_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def render_overlay(folder: Path, kubectl: Sequence[str]) -> Objects:
+    """The objects of an overlay (or of the base), as kustomize makes them.
+
+    Args:
+        folder: what `write_overlay` returned.
+        kubectl: how to run kubectl: `["kubectl"]`, or `["minikube", "kubectl", "--"]`.
+
+    Raises:
+        ProgramMissing, CommandFailed: there is no kubectl, or kustomize refuses the files.
+    """
+    import yaml
+
+    rendered = process.run([*kubectl, "kustomize", str(folder)])
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [item for item in yaml.load_all(rendered.stdout, Loader=loader) if item]
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    import yaml
+
+    return f"{_HEADING}\n{yaml.safe_dump(dict(content), sort_keys=False, width=120)}"
+
+
+def _airflow_cfg(settings: Settings, parsed_files: int) -> str:
+    config = airflow_config(settings, cluster_layout(settings), parsed_files=parsed_files)
+    return render(config, heading=_HEADING.removeprefix("# "))
+
+
+def _secrets_list(settings: Settings) -> str:
+    from devenv.vault.layout import secrets_list
+
+    return json.dumps(secrets_list(settings.vault), indent=2) + "\n"
+
+
+def _kustomization(project: Project, release: Release, airflow_image: str) -> dict[str, Any]:
+    settings = project.settings
+    images = {"airflow": airflow_image, "postgres": settings.images.postgres, "vault": settings.images.vault}
+    content: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": settings.kubernetes.namespace,
+        "resources": ["minikube/base"],
+    }
+    if release.is_3:
+        content["components"] = ["minikube/components/airflow-3"]
+    content |= {
+        "labels": [
+            {"pairs": {ENVIRONMENT_LABEL: project.identifier}, "includeTemplates": True, "includeSelectors": False}
+        ],
+        "commonAnnotations": {FOLDER_ANNOTATION: str(project.folder)},
+        "images": [{"name": name, **_image(images[part])} for part, name in _BASE_IMAGES.items()],
+        "configMapGenerator": list(_config_maps(settings)),
+        "patches": list(_patches(settings, release)),
+    }
+    return content
+
+
+def _image(reference: str) -> dict[str, str]:
+    """An image as kustomize wants it, in parts: `registry:5000/team/airflow:2.7.2@sha256:…`."""
+    name, _, digest = reference.partition("@")
+    head, slash, tail = name.rpartition("/")
+    tail, _, tag = tail.partition(":")
+    parts = {"newName": f"{head}{slash}{tail}"}
+    if digest:
+        return parts | {"digest": digest}
+    return parts | {"newTag": tag or "latest"}
+
+
+def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
+    files = {
+        "airflow-config": ["airflow.cfg.template", "pod-template.yaml"],
+        "task-config": ["airflow.cfg.template"],
+        "devenv-programs": ["secrets.json"],
+        "task-programs": ["secrets.json"],
+    }
+    for name, paths in files.items():
+        yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "files": paths}
+    if settings.sync.folders:
+        literals = [f"PYTHONPATH={':'.join(f'{_HOME}/{name}' for name in settings.sync.folders)}"]
+        for name in ("airflow-environment", "task-environment"):
+            yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "literals": literals}
+
+
+def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
+    namespace = settings.kubernetes.namespace
+    yield _patch(
+        "ClusterRoleBinding",
+        "vault-auth-delegator.airflow",
+        ("replace", "/metadata/name", f"vault-auth-delegator.{namespace}"),
+        ("replace", "/subjects/0/namespace", namespace),
+    ) | {"options": {"allowNameChange": True}}
+    if settings.sync.folders:
+        mounts = [
+            ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(name)) for name in settings.sync.folders
+        ]
+        for component in (*release.components, "agent"):
+            yield _patch("Deployment", component, *mounts)
+    if settings.airflow.schedulers > 1:
+        yield _patch("Deployment", "scheduler", ("replace", "/spec/replicas", settings.airflow.schedulers))
+    if cluster_layout(settings).executor in ("LocalExecutor", "SequentialExecutor"):
+        # Tasks run inside the scheduler, and may start pods as task pods may.
+        subject = {"kind": "ServiceAccount", "name": "scheduler", "namespace": namespace}
+        yield _patch("RoleBinding", "task", ("add", "/subjects/-", subject))
+    if settings.images.pull_secret:
+        # On the accounts, so that it reaches task pods too.
+        secrets = [{"name": settings.images.pull_secret}]
+        yield _patch("ServiceAccount", None, ("add", "/imagePullSecrets", secrets))
+    if settings.kubernetes.service_account_annotations:
+        annotations = dict(settings.kubernetes.service_account_annotations)
+        for account in (*release.components, "agent", "task"):
+            yield {
+                "target": {"kind": "ServiceAccount", "name": account},
+                "patch": _json_text(
+                    {
+                        "apiVersion": "v1",
+                        "kind": "ServiceAccount",
+                        "metadata": {"name": account, "annotations": annotations},
+                    }
+                ),
+            }
+    if settings.kubernetes.storage_class:
+        name = settings.kubernetes.storage_class
+        yield _patch("PersistentVolumeClaim", None, ("add", "/spec/storageClassName", name))
+        yield _patch("StatefulSet", None, ("add", "/spec/volumeClaimTemplates/0/spec/storageClassName", name))
+    if settings.backend == "kubernetes":
+        # Ports of the nodes belong to everybody on that cluster; devenv forwards instead.
+        for service in (release.page, "vault"):
+            yield _patch(
+                "Service", service, ("replace", "/spec/type", "ClusterIP"), ("remove", "/spec/ports/0/nodePort", None)
+            )
+
+
+def _patch(kind: str, name: str | None, *operations: tuple[str, str, Any]) -> dict[str, Any]:
+    """A JSON patch (RFC 6902) of one object, or of all of a kind."""
+    target = {"kind": kind} | ({"name": name} if name else {})
+    steps = [
+        {"op": operation, "path": path} | ({} if operation == "remove" else {"value": value})
+        for operation, path, value in operations
+    ]
+    return {"target": target, "patch": _json_text(steps)}
+
+
+def _json_text(content: object) -> str:
+    return json.dumps(content)
+
+
+def _mount(name: str) -> dict[str, Any]:
+    return {"name": "dags", "mountPath": f"{_HOME}/{name}", "subPath": name, "readOnly": True}
+
+
+def _pod_template(project: Project, airflow_image: str) -> Object:
+    """A task pod's manifest; kustomize does not look into a ConfigMap, so it is changed here."""
+    import yaml
+
+    settings = project.settings
+    path = platform_folder() / "base" / "pod-template.yaml"
+    pod: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pod["metadata"]["labels"][ENVIRONMENT_LABEL] = project.identifier
+    pod["metadata"]["annotations"] = {FOLDER_ANNOTATION: str(project.folder)}
+    for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
+        container["image"] = airflow_image
+    pod["spec"]["containers"][0]["volumeMounts"] += [_mount(name) for name in settings.sync.folders]
+    return pod
