@@ -91,6 +91,12 @@ class Capabilities:
     empty_folders: bool = True
     executable: bool = True
     binary: bool = True
+    nested: bool = True
+    """Folders within the root."""
+    any_name: bool = True
+    """Names with other characters than letters, digits, `-`, `_` and `.`."""
+    case_sensitive: bool = True
+    """`A.py` and `a.py` are two files."""
     max_total_bytes: int | None = None
     max_file_bytes: int | None = None
 
