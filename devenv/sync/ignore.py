@@ -66,8 +66,8 @@ class Ignore:
         """Whether `path` (POSIX, the root's name first) is left out; a folder with everything in it."""
         return self._spec.match_file(f"{path}/" if is_folder else path)
 
-    def any_part(self, path: str) -> bool:
+    def any_part(self, path: str, *, is_folder: bool) -> bool:
         """Whether `path` or a folder on the way to it is left out; for paths that did not come from a scan."""
         parts = path.split("/")
         folders = ("/".join(parts[:count]) for count in range(2, len(parts)))
-        return any(self(folder, is_folder=True) for folder in folders) or self(path, is_folder=False)
+        return any(self(folder, is_folder=True) for folder in folders) or self(path, is_folder=is_folder)

@@ -262,7 +262,7 @@ class NativeWatcher:
             final = event.event_type == "closed"
             for raw, arrived in ((event.src_path, False), (event.dest_path, True)):
                 path = Path(os.fsdecode(raw)) if raw else None
-                if path is None or self._ignored(name, place, path):
+                if path is None or self._ignored(name, place, path, is_folder=event.is_directory):
                     continue
                 paths.append(path)
                 final |= arrived
@@ -271,12 +271,12 @@ class NativeWatcher:
         except Exception:  # noqa: BLE001 (whatever it was, a full look makes up for it)
             self._doubt.everything()
 
-    def _ignored(self, name: str, place: Path, path: Path) -> bool:
+    def _ignored(self, name: str, place: Path, path: Path, *, is_folder: bool) -> bool:
         try:
             relative = path.relative_to(place).as_posix()
         except ValueError:
             return False
-        return relative != "." and self._ignore.any_part(f"{name}/{relative}")
+        return relative != "." and self._ignore.any_part(f"{name}/{relative}", is_folder=is_folder)
 
     def _unwatched_folders(self) -> bool:
         """Whether the kernel watches fewer folders than there are.
@@ -289,7 +289,7 @@ class NativeWatcher:
         for file in Path("/proc/self/fdinfo").iterdir():
             with contextlib.suppress(OSError):
                 watched += sum(line.startswith("inotify ") for line in file.read_text().splitlines())
-        return watched < sum(1 for place in self._roots.values() for _ in os.walk(place))
+        return watched < sum(_count_folders(place) for place in self._roots.values())
 
 
 class GitIndex:
@@ -343,6 +343,10 @@ class _Overflow(logging.Handler):
     def detach(self) -> None:
         """Hears no more."""
         self._logger.removeHandler(self)
+
+
+def _count_folders(place: Path) -> int:
+    return sum(1 for _ in os.walk(place))
 
 
 def _shorten_move_delay() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -26,6 +25,13 @@ from devenv.sync.plan import TargetCannot
 from devenv.sync.roots import DagFolderMissing
 from devenv.sync.targets.folder import FolderTarget
 from devenv.verdict import Problem, Verdict
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devenv.sync.loop.RESCAN_SECONDS", 0.3)
+    monkeypatch.setattr("devenv.sync.loop._BACK_OFF", (0.01,))
+
 
 DAG = "from airflow import DAG  # a dag\n"
 BROKEN = Problem("import-error", "error", "No module named 'x'", type="ModuleNotFoundError")
@@ -69,8 +75,6 @@ def test_a_rehearsal_changes_nothing(tmp_path: Path) -> None:
 def test_once_asks_before_it_empties_the_volume(tmp_path: Path) -> None:
     project, target = project_at(tmp_path), RecordingTarget()
     target.held = {"dags/a.py": b"a", "dags/b.py": b"b"}
-    (tmp_path / "dags" / "README").write_text("x")
-    os.unlink(tmp_path / "dags" / "README")
     with pytest.raises(DeletesHeld):
         once(project, target)
     with pytest.raises(DeletesHeld):
@@ -238,7 +242,7 @@ def test_the_scheduler_confirms_by_its_own_clock(tmp_path: Path) -> None:
 
         def scheduler(self) -> SchedulerReport:
             now = self.clock()
-            return SchedulerReport(parsed={path: now for path in self.held}, at=now)
+            return SchedulerReport(parsed=dict.fromkeys(self.held, now), at=now)
 
     project, target = project_at(tmp_path), Hour(Capabilities(scheduler=True))
     (tmp_path / "dags" / "a.py").write_text(DAG)
