@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,35 +222,18 @@ class AirflowClient:
         Raises:
             DagUnknown: there is none of this name.
         """
+        found = self.find_dag(dag_id)
+        if found is None:
+            raise self._unknown(dag_id)
+        return found
+
+    def find_dag(self, dag_id: str) -> Dag | None:
+        """One DAG, or None where there is none of this name, or its file is gone."""
         try:
             raw = self._rest.get(f"/dags/{_part(dag_id)}")
-        except NotFound as error:
-            raise self._unknown(dag_id) from error
-        if raw.get("is_active") is False or raw.get("is_stale") is True:
-            raise self._unknown(dag_id)
-        return _dag(raw)
-
-    def wait_dag(self, dag_id: str, *, seconds: float, exists: Callable[[], bool] = lambda: True) -> Dag:
-        """One DAG; one that was saved just now is waited for until the scheduler has listed it.
-
-        Args:
-            dag_id: its name.
-            seconds: how long to wait at most.
-            exists: asked once when the DAG is not listed: whether waiting makes sense.
-
-        Raises:
-            DagUnknown: it is still not there.
-        """
-        deadline = time.monotonic() + seconds
-        asked = False
-        while True:
-            try:
-                return self.dag(dag_id)
-            except DagUnknown:
-                if time.monotonic() >= deadline or (not asked and not exists()):
-                    raise
-                asked = True
-            time.sleep(0.3)  # the API has no way to be told
+        except NotFound:
+            return None
+        return None if raw.get("is_active") is False or raw.get("is_stale") is True else _dag(raw)
 
     def pause(self, dag_id: str) -> None:
         """Keeps the scheduler from making runs of a DAG.
@@ -267,6 +250,18 @@ class AirflowClient:
             DagUnknown: there is none of this name.
         """
         self._set_paused(dag_id, paused=False)
+
+    def set_pool(self, name: str, slots: int, description: str = "") -> None:
+        """Makes a pool, or gives an existing one these slots."""
+        body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        try:
+            self._rest.send("POST", "/pools", body)
+        except AirflowRefused as error:
+            if error.status != 409:
+                raise
+            if self.major == 3:
+                body["pool"] = body.pop("name")
+            self._rest.send("PATCH", f"/pools/{_part(name)}", body)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Makes a run of a DAG now; returns the run's id.
@@ -343,20 +338,43 @@ class AirflowClient:
             self.run(dag_id, run_id)  # 2.x answers for a run that it does not know as for one without tasks
         return tuple(sorted(tasks, key=lambda task: (task.start or float("inf"), task.task_id, task.map_index)))
 
-    def watch_run(self, dag_id: str, run_id: str, *, interval: float = 0.5) -> Iterator[RunProgress]:
+    def progress(self, dag_id: str, run_id: str) -> RunProgress:
+        """A run and its tasks now.
+
+        Raises:
+            RunUnknown: there is no such run.
+        """
+        run = self.run(dag_id, run_id)  # before the tasks, so that a finished run has its tasks' final states
+        return RunProgress(run, self.task_instances(dag_id, run_id))
+
+    def runs_between(self, dag_id: str, start: datetime, end: datetime) -> tuple[Run, ...]:
+        """The runs of a DAG whose logical dates lie between two moments (both included), the oldest first."""
+        name = "execution_date" if self.major == 2 else "logical_date"
+        query = {f"{name}_gte": start.isoformat(), f"{name}_lte": end.isoformat()}
+        found = [_run(raw) for raw in self._pages(f"/dags/{_part(dag_id)}/dagRuns", "dag_runs", **query)]
+        return tuple(sorted(found, key=lambda run: run.logical))
+
+    def watch_run(
+        self, dag_id: str, run_id: str, *, interval: float = 0.5, always: bool = False
+    ) -> Iterator[RunProgress]:
         """A run and its tasks, whenever something changed, until the run is finished.
+
+        Args:
+            dag_id: the DAG.
+            run_id: the run.
+            interval: seconds between two looks.
+            always: gives each look, also when nothing changed.
 
         Raises:
             RunUnknown: there is no such run.
         """
         seen: RunProgress | None = None
         while True:
-            run = self.run(dag_id, run_id)  # before the tasks, so that a finished run has its tasks' final states
-            progress = RunProgress(run, self.task_instances(dag_id, run_id))
-            if progress != seen:
+            progress = self.progress(dag_id, run_id)
+            if always or progress != seen:
                 seen = progress
                 yield progress
-            if run.finished:
+            if progress.run.finished:
                 return
             time.sleep(interval)  # the API has no way to be told
 

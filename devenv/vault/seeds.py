@@ -271,6 +271,15 @@ def all_secrets(project: Project, seeds: Seeds, database: Mapping[str, str] | No
     return merged
 
 
+def known_values(project: Project, seeds: Seeds) -> list[str]:
+    """Every value that must not be shown, for scrubbing; those that a command prints are not among them."""
+    values = [*seeds.generated.values()]
+    for given in seeds.given().values():
+        values += [value for value in given.values() if isinstance(value, str)]
+    listing = layout.secrets_list(project.settings.vault)
+    return [*values, *(seeds.login(role)["secret_id"] for role in layout.roles(listing))]
+
+
 def seed_document(
     project: Project,
     seeds: Seeds,

@@ -1,0 +1,391 @@
+"""`devenv secrets`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from devenv.cli.context import backend_from, console, project_from, session
+from devenv.errors import DevenvError, UsageError
+from devenv.events import Notice
+
+if TYPE_CHECKING:
+    from devenv.backends.base import Backend
+    from devenv.cluster.connection import Cluster
+    from devenv.project import Project
+    from devenv.vault.editor import Place, SecretEditor
+    from devenv.vault.keeper import SeedKeeper
+    from devenv.vault.seeds import Value
+    from devenv.vault.store import SecretStore
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Connections, variables and secrets in Vault.
+
+    Values come by a prompt or on standard input, never on the command line; they are masked unless you say --reveal.
+
+    Examples:
+      devenv secrets set connection postgres_default
+      devenv secrets set variable region
+      echo "$TOKEN" | devenv secrets set kyuubi/database KYUUBI_PASSWORD
+      devenv secrets import airflow_settings.yaml
+    """,
+)
+
+_MASK = "********"
+
+What = Annotated[str, typer.Argument(metavar="WHAT", help="connection, variable, or a path in Vault: kyuubi/database.")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The connection, the variable, or the path's key.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show values.")]
+NoRestart = Annotated[bool, typer.Option("--no-restart", help="Leave pods running with the old value.")]
+
+
+class _Desk:
+    """The environment that a command is about: its editor, and what of it runs."""
+
+    def __init__(self) -> None:
+        from devenv.vault.editor import SecretEditor
+
+        self.project: Project = project_from()
+        self.backend: Backend | None = None
+        self.cluster: Cluster | None = None
+        self.store: SecretStore | None = None
+        self.silent = ""
+        try:
+            self.backend = backend_from(self.project)
+            self.cluster = _cluster(self.project, self.backend)
+            self.store = _store(self.project, self.backend)
+        except UsageError:
+            raise
+        except DevenvError as error:
+            self.silent = error.message
+        from devenv.vault.keeper import SeedKeeper
+
+        self.keeper: SeedKeeper = SeedKeeper(self.project, self.cluster)
+        self.editor: SecretEditor = SecretEditor(self.project, self.keeper, self.store)
+
+    def say_where(self, done: str) -> None:
+        """Says what was done, and where it is now."""
+        if self.store is not None:
+            console().report(Notice("info", done))
+        else:
+            console().report(Notice("info", f"{done}; Vault does not run, it will be there after", hint="devenv up"))
+
+    def bring_to_pods(self, *, restart: bool) -> None:
+        """Files in pods are as old as the pods: starts anew those that fetched something else than Vault has now."""
+        if self.store is None or self.backend is None:
+            return
+        if self.cluster is not None:
+            _bring_to_pods(self.project, self.cluster, self.store, restart=restart)
+        elif self.backend.name == "local":
+            _bring_to_processes(self.project, self.backend.vault().url)
+
+
+def _cluster(project: Project, backend: Backend) -> Cluster | None:
+    if backend.name == "local":
+        return None
+    from devenv.cluster.connection import Cluster
+
+    context = project.settings.minikube.profile if backend.name == "minikube" else project.settings.kubernetes.context
+    return Cluster.open(str(context), project.environment)
+
+
+def _store(project: Project, backend: Backend) -> SecretStore:
+    from devenv.vault.store import SecretStore
+
+    store = SecretStore(backend.vault(), project.settings.vault.mount)
+    store.paths("devenv/")  # asks Vault whether it is there
+    return store
+
+
+def _bring_to_pods(project: Project, cluster: Cluster, store: SecretStore, *, restart: bool) -> None:
+    from devenv.vault import mirrored, staleness
+
+    report = console().report
+    namespace = project.settings.kubernetes.namespace
+    if project.settings.airflow.ui_credentials_secret or project.settings.airflow.variables_secret:
+        for name in mirrored.apply(project, cluster, store.read_all()):
+            report(Notice("info", f"Secret {name} in namespace {mirrored.namespace_of(project)} is in step"))
+    stale = staleness.stale_pods(cluster.list("Pod", namespace), store)
+    if not stale:
+        return
+    names = ", ".join(sorted({pod.component for pod in stale}))
+    if not restart:
+        report(Notice("warning", f"{names} still run with the old value", hint="devenv secrets seed"))
+        return
+    restarted = staleness.restart(cluster, namespace, stale)
+    if restarted:
+        report(Notice("info", f"restarting with the new value: {', '.join(restarted)}"))
+
+
+def _bring_to_processes(project: Project, address: str) -> None:
+    from devenv.backends.local.places import Places
+    from devenv.vault import layout, local
+
+    folder = Places.of(project).secrets
+    if not (folder / "revisions.json").exists():
+        return
+    before = json.loads((folder / "revisions.json").read_text(encoding="utf-8"))
+    now = local.fetch(project, component="scheduler", address=address, folder=folder, template=None)
+    if any(before.get(path) != now.get(path) for path in (layout.DATABASE, layout.CORE, layout.ADMIN)):
+        console().report(Notice("warning", "Airflow runs with the old value", hint="devenv down; devenv up"))
+
+
+@app.command("list")
+def list_secrets() -> None:
+    """What there is, without values: path, keys, who gave it, who reads it."""
+    desk = _Desk()
+    rows = []
+    for entry in desk.editor.entries():
+        keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]
+        used = ", ".join(entry.readers) or "read live"
+        rows.append((entry.path, ", ".join(keys), entry.source, used))
+        console().record(
+            "secret",
+            {
+                "path": entry.path,
+                "keys": list(entry.keys),
+                "missing": list(entry.missing),
+                "source": entry.source,
+                "readers": list(entry.readers),
+            },
+        )
+    console().table(("path", "keys", "from", "read by"), rows)
+    if desk.store is None:
+        console().report(Notice("info", f"Vault does not run; these are the seeds ({desk.silent})"))
+
+
+@app.command()
+def get(what: What, name: Name = None, *, reveal: Reveal = False) -> None:
+    """Shows a connection, a variable, or what is at a path.
+
+    Examples:
+      devenv secrets get connection postgres_default --reveal
+      devenv secrets get kyuubi/database
+    """
+    from devenv.vault.editor import place_of
+    from devenv.vault.errors import SecretMissing
+
+    place = place_of(what, name)
+    values = _Desk().editor.read(place.path)
+    if place.key is not None:
+        if place.key not in values:
+            raise SecretMissing(f"{place.path} has no key {place.key}", hint=f"Its keys: {', '.join(sorted(values))}")
+        values = {place.key: values[place.key]}
+    shown = values if reveal else dict.fromkeys(values, _MASK)
+    console().record("secret", {"path": place.path, "values": shown, "revealed": reveal})
+    if place.key is not None:
+        _write(shown[place.key] + "\n")
+    else:
+        _write("".join(f"{key}={shlex.quote(text) if reveal else text}\n" for key, text in sorted(shown.items())))
+
+
+@app.command("set")
+def set_secret(
+    what: What,
+    name: Name = None,
+    *,
+    command: Annotated[
+        str,
+        typer.Option(metavar="PROGRAM", help='A program that prints the value: "op read op://dev/kyuubi/password".'),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also a value that should not change.")] = False,
+    no_restart: NoRestart = False,
+) -> None:
+    """Sets a connection, a variable, or a key at a path; asks for the value, or reads it from standard input.
+
+    A path without a key takes KEY=value lines. Pods that have the value in a file are restarted; connections and
+    variables are read live.
+
+    Examples:
+      devenv secrets set connection postgres_default
+      devenv secrets set kyuubi/database KYUUBI_PASSWORD < password.txt
+      devenv secrets set slack/webhook SLACK_WEBHOOK_URL --command "op read op://dev/slack/url"
+    """
+    from devenv.vault.editor import place_of
+
+    place = place_of(what, name)
+    desk = _Desk()
+    values = _command_value(place, command) if command else _typed_values(place, desk)
+    desk.editor.set(place.path, values, force=yes)
+    desk.say_where(f"set {', '.join(f'{place.path} {key}' for key in values)}")
+    if not place.live or desk.project.settings.airflow.variables_secret:
+        desk.bring_to_pods(restart=not no_restart)
+
+
+@app.command("rm")
+def remove(what: What, name: Name = None, *, no_restart: NoRestart = False) -> None:
+    """Removes a connection, a variable, a path, or a key at it; what the platform needs is generated again."""
+    from devenv.vault.editor import place_of
+
+    place = place_of(what, name)
+    desk = _Desk()
+    desk.editor.remove(place.path, None if place.live else place.key)
+    desk.say_where(f"removed {place.path}" + (f" {place.key}" if place.key and not place.live else ""))
+    if not place.live or desk.project.settings.airflow.variables_secret:
+        desk.bring_to_pods(restart=not no_restart)
+
+
+@app.command()
+def seed(*, no_restart: NoRestart = False) -> None:
+    """Fills Vault anew from the seeds: secrets, policies, roles. Commands (op read …) run again."""
+    from devenv.vault.seeding import seed_again
+
+    desk = _Desk()
+    if desk.store is None:
+        from devenv.vault.errors import VaultUnreachable
+
+        raise VaultUnreachable(f"There is no Vault to seed: {desk.silent}", hint="devenv up")
+    seconds = seed_again(desk.keeper, desk.store)
+    desk.say_where(f"Vault was seeded in {seconds:.1f} s")
+    desk.bring_to_pods(restart=not no_restart)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="airflow_settings.yaml, a .json, or an env file.")],
+    *,
+    kind: Annotated[
+        Literal["connections", "variables"] | None, typer.Option("--as", help="What a JSON object of names holds.")
+    ] = None,
+    path: Annotated[str | None, typer.Option("--path", help="Where other keys of an env file go.")] = None,
+    no_restart: NoRestart = False,
+) -> None:
+    """Takes over connections, variables, pools and secrets from a file.
+
+    Examples:
+      devenv secrets import airflow_settings.yaml
+      airflow connections export connections.json; devenv secrets import connections.json
+      devenv secrets import .env --path kyuubi/database
+    """
+    from devenv.vault.editor import place_of
+    from devenv.vault.errors import ImportInvalid
+    from devenv.vault.importing import read_file
+
+    if path is not None:
+        place_of(path, None)
+    full = session().environment.cwd / file
+    try:
+        text = full.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImportInvalid(f"Cannot read {file}: {getattr(error, 'strerror', None) or 'it is not text'}") from error
+    imported = read_file(file, text, kind=kind, at=path)
+    desk = _Desk()
+    for each, values in imported.secrets.items():
+        desk.editor.set(each, values)
+    for each in imported.secrets:
+        console().print(each)
+        console().record("secret.imported", {"path": each})
+    desk.say_where(f"imported {len(imported.secrets)} from {file}")
+    if imported.pools:
+        _set_pools(desk, imported.pools)
+    desk.bring_to_pods(restart=not no_restart)
+
+
+@app.command()
+def export(
+    *,
+    reveal: Reveal = False,
+    form: Annotated[Literal["json", "env"], typer.Option("--format", help="json, or env for a shell.")] = "json",
+) -> None:
+    """Prints what you gave, in a form that `devenv secrets import` reads; masked without --reveal.
+
+    Example:
+      (umask 077; devenv secrets export --reveal > ~/secrets.json)
+    """
+    from devenv.vault import layout
+
+    given = _Desk().editor.read_given()
+    if not reveal:
+        given = {path: dict.fromkeys(values, _MASK) for path, values in given.items()}
+    content: dict[str, dict[str, Any]] = {"connections": {}, "variables": {}, "secrets": {}}
+    lines = []
+    for path, values in sorted(given.items()):
+        folder, _, name = path.partition("/")
+        if folder == layout.CONNECTIONS and layout.CONNECTION_KEY in values:
+            content["connections"][name] = values[layout.CONNECTION_KEY]
+            lines.append(f"AIRFLOW_CONN_{name.upper()}={shlex.quote(values[layout.CONNECTION_KEY])}\n")
+        elif folder == layout.VARIABLES and layout.VARIABLE_KEY in values:
+            content["variables"][name] = values[layout.VARIABLE_KEY]
+            lines.append(f"AIRFLOW_VAR_{name.upper()}={shlex.quote(values[layout.VARIABLE_KEY])}\n")
+        else:
+            content["secrets"][path] = values
+            lines += [f"{key}={shlex.quote(text)}\n" for key, text in sorted(values.items())]
+    console().record("secrets", {**content, "revealed": reveal})
+    _write("".join(lines) if form == "env" else json.dumps(content, indent=2) + "\n")
+
+
+def _write(text: str) -> None:
+    """Values go out as they are: no wrapping, no colour, nothing replaced."""
+    if not console().json:
+        session().environment.stdout.write(text)
+
+
+def _command_value(place: Place, command: str) -> Mapping[str, Value]:
+    from devenv.vault.seeds import Command
+
+    if place.key is None:
+        raise UsageError(f"Which key at {place.path} does the command print?", hint="Name it after the path.")
+    arguments = tuple(shlex.split(command))
+    if not arguments:
+        raise UsageError("--command is empty")
+    return {place.key: Command(arguments)}
+
+
+def _typed_values(place: Place, desk: _Desk) -> Mapping[str, Value]:
+    """What the user types, or standard input holds."""
+    from devenv.vault import editor, layout
+    from devenv.vault.importing import env_lines
+
+    environment = session().environment
+    if not environment.stdin.isatty():
+        text = environment.stdin.read()
+        if place.key is None:
+            values = env_lines(text, "standard input")
+        else:
+            values = {place.key: text.removesuffix("\n").removesuffix("\r")}
+    elif place.key is None:
+        keys = next((entry for entry in desk.editor.entries() if entry.path == place.path), None)
+        if keys is None:
+            raise UsageError(f"Which key at {place.path}?", hint=f"devenv secrets set {place.path} KEY")
+        typed = {key: _ask(f"{key} (Enter keeps it): ") for key in (*keys.keys, *keys.missing)}
+        values = {key: text for key, text in typed.items() if text}
+    else:
+        values = {place.key: _ask(f"{place.path} {place.key}: ")}
+    if not any(values.values()):
+        raise UsageError("No value was given; nothing was changed")
+    if place.path.startswith(f"{layout.CONNECTIONS}/") and layout.CONNECTION_KEY in values:
+        name = place.path.partition("/")[2]
+        values[layout.CONNECTION_KEY] = editor.checked_connection(name, values[layout.CONNECTION_KEY])
+    return values
+
+
+def _ask(prompt: str) -> str:
+    """Asks without echo, on the terminal, not on standard output."""
+    import getpass
+
+    return getpass.getpass(prompt, stream=session().environment.stderr)
+
+
+def _set_pools(desk: _Desk, pools: tuple[Any, ...]) -> None:
+    names = ", ".join(pool.name for pool in pools)
+    try:
+        if desk.backend is None:
+            raise DevenvError("Airflow does not run")
+        client = desk.backend.airflow()
+        for pool in pools:
+            client.set_pool(pool.name, pool.slots, pool.description)
+        client.close()
+    except DevenvError as error:
+        console().report(
+            Notice("warning", f"pools were not set ({names}): {error.message}", hint="devenv up, then import again")
+        )
+    else:
+        console().report(Notice("info", f"pools set in Airflow: {names}"))
