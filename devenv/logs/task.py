@@ -75,16 +75,6 @@ def task_logs(
         yield _log_line(task.label, line, scrub)
 
 
-def last_lines(client: AirflowClient, run: Run, task: TaskInstance, count: int) -> list[str]:
-    """The last lines of a task's last try, without Airflow's own frame around them: what to show for a failure."""
-    try:
-        chunk = client.task_log(run.dag_id, run.run_id, task.task_id, max(1, task.try_number), map_index=task.map_index)
-    except RunUnknown:
-        return []
-    lines = [line.text for line in chunk.lines if not line.text.startswith(("***", "::group::", "::endgroup::"))]
-    return lines[-count:]
-
-
 def _log_line(source: str, line: TaskLogLine, scrub: Callable[[str], str]) -> LogLine:
     return LogLine(TASK, source, line.time, scrub(line.text))
 

@@ -1,0 +1,60 @@
+"""`devenv open`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import webbrowser
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.errors import UsageError
+from devenv.events import Notice
+
+# A text browser would take the terminal over, so that these show no page.
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")
+
+
+class NoSuchPage(UsageError):
+    """The component has no page, or does not run: `devenv status` lists the URLs there are."""
+
+    code = "DEVENV-805"
+
+
+def command(
+    *,
+    page: Annotated[
+        str, typer.Argument(metavar="PAGE", help="airflow, vault, grafana, prometheus or flower.")
+    ] = "airflow",
+    show: Annotated[bool, typer.Option("--print", help="Only print the URL.")] = False,
+) -> None:
+    """Opens a component's page in the browser; where there is no display, prints its URL.
+
+    Examples:
+      devenv open grafana
+    """
+    urls = backend_from(project_from()).status().urls
+    if page not in urls:
+        near = difflib.get_close_matches(page, urls, 1, 0.5)
+        raise NoSuchPage(
+            f"there is no page {page!r}"
+            + (f"; did you mean {near[0]}?" if near else "")
+            + (f"; the pages are {', '.join(urls)}" if urls else ", because nothing runs"),
+            hint=f"devenv open {near[0]}" if near else ("devenv status" if urls else "devenv up"),
+        )
+    console().print(urls[page])
+    console().record("page", {"name": page, "url": urls[page]})
+    if page in ("airflow", "vault"):
+        reporter_from()(Notice("info", f"who logs in to {page}", hint="devenv env --reveal"))
+    if not show and has_display(session().environment.variables):
+        webbrowser.open(urls[page])
+
+
+def has_display(variables: Mapping[str, str], platform: str = sys.platform) -> bool:
+    """Whether a browser's window would be seen here."""
+    if variables.get("SSH_CONNECTION"):
+        return False
+    return platform in ("darwin", "win32") or any(variables.get(name) for name in _DISPLAYS)
