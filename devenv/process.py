@@ -41,6 +41,7 @@ def run(
     variables: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
+    user: tuple[int, int] | None = None,
 ) -> Completed:
     """Runs a program to its end and gives back its output.
 
@@ -51,6 +52,7 @@ def run(
         variables: its whole environment; without it, that of devenv.
         cwd: its working folder.
         check: raise when it ends with another exit code than 0.
+        user: for root only: the numbers of the user and the group to run it as.
 
     Raises:
         ProgramMissing: there is no such program.
@@ -69,6 +71,9 @@ def run(
             check=False,
             encoding="utf-8",
             errors="replace",
+            user=user and user[0],
+            group=user and user[1],
+            extra_groups=[] if user else None,
         )
     except FileNotFoundError as error:
         if cwd is not None and not Path(cwd).is_dir():

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
@@ -152,7 +152,7 @@ def agent_command(python: str = "python3") -> list[str]:
 class AgentTarget:
     """A session with the agent; see `devenv.sync.model.Target`."""
 
-    name: ClassVar[str] = "agent"
+    name = "agent"
 
     def __init__(
         self,
@@ -396,7 +396,7 @@ class AgentTarget:
             self._welcome.put(frame)
             if self._greeted:
                 self._lose(frame.fields.get("message", ""))
-        elif frame.type not in ("alive", "trouble"):
+        elif frame.type != "alive":
             raise FrameError(f"there is no frame {frame.type!r}")
 
     def _ping(self) -> None:

@@ -1,0 +1,1 @@
+"""The local backend: no cluster, real Airflow, Postgres and Vault as supervised processes."""
