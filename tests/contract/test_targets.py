@@ -1,0 +1,261 @@
+"""One suite on every target that needs no cluster; `tests/cluster/test_sync_targets.py` runs it on the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.conformance import CASES, Case, Held, Place, World
+from support.sync import OWNER, RecordingTarget, Watching, project_at, tree
+
+from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
+from devenv.sync.ignore import Ignore
+from devenv.sync.model import Capabilities, Listener, Root, Target, TargetLost
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner, agent_command
+from devenv.sync.targets.child import ChildDuplex
+from devenv.sync.targets.folder import FolderTarget
+from devenv.sync.watch import NativeWatcher
+
+
+class Folder:
+    """The folder target."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, volume: Path) -> None:
+        volume.mkdir(parents=True)
+        self.volume = volume
+
+    def open(self, listener: Listener) -> Target:
+        return FolderTarget(self.volume, ["dags"], OWNER)
+
+    def held(self) -> Held:
+        return tree(self.volume)
+
+
+class Agent(Folder):
+    """The agent as a child process, without Airflow: it writes and does not parse."""
+
+    def __init__(self, volume: Path) -> None:
+        super().__init__(volume)
+        self.pids: list[int] = []
+
+    def open(self, listener: Listener, owner: Owner | None = None) -> Target:
+        options = AgentOptions(claim=str(self.volume), airflow=str(self.volume), verdicts=False)
+        return AgentTarget(self._start, listener, owner or Owner(**OWNER), ["dags"], options)
+
+    def _start(self) -> ChildDuplex:
+        child = ChildDuplex(agent_command(sys.executable))
+        self.pids.append(child.pid)
+        return child
+
+
+class Recording:
+    """The fake that the loop's tests use must itself be right."""
+
+    def __init__(self, _volume: Path, capabilities: Capabilities | None = None) -> None:
+        self.target = RecordingTarget(capabilities)
+        self.capabilities = self.target.capabilities
+
+    def open(self, listener: Listener) -> Target:
+        return self.target.opened(listener)
+
+    def held(self) -> Held:
+        return {
+            path: ("folder", False)
+            if content is None
+            else (hashlib.sha256(content).hexdigest(), path in self.target.executable)
+            for path, content in self.target.held.items()
+        }
+
+
+class Limited(Recording):
+    """A target that can do next to nothing: every case that asks for more must be refused before it is sent."""
+
+    def __init__(self, volume: Path) -> None:
+        super().__init__(
+            volume,
+            Capabilities(empty_folders=False, executable=False, nested=False, any_name=False, max_total_bytes=1 << 20),
+        )
+
+
+@pytest.fixture(params=[Folder, Agent, Recording, Limited], ids=lambda kind: kind.__name__.lower())
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(project_at(tmp_path / "project"), request.param(tmp_path / "volume"), monkeypatch)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_conformance(case: Case, world: World) -> None:
+    case(world)
+
+
+@pytest.fixture(params=[Folder, Agent], ids=["folder", "agent"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return request.param(tmp_path / "volume")
+
+
+def _signed(number: int) -> bytes:
+    """A file that tells by itself whether it is whole."""
+    body = random.Random(number).randbytes(40_000 + number)
+    return hashlib.sha256(body).digest() + body
+
+
+def test_a_reader_that_looks_all_the_time_never_sees_half_a_file(place: Folder, tmp_path: Path) -> None:
+    """Saves that truncate and write, saves by rename, under the real watcher; the file is always there and whole."""
+    project = project_at(tmp_path / "project")
+    dag = project.dag_folder / "dag.py"
+    dag.write_bytes(_signed(0))
+    watcher = NativeWatcher([Root("dags", project.dag_folder)], Ignore())
+    copy, looks, torn, done = place.volume / "dags" / "dag.py", [0], [], threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            content = copy.read_bytes()
+            looks[0] += 1
+            if content[:32] != hashlib.sha256(content[32:]).digest():
+                torn.append(len(content))
+
+    with Watching(project, place.open, watcher) as watch:
+        watch.events.wait(WatchStarted)
+        reader = threading.Thread(target=look)
+        reader.start()
+        for number in range(1, 60):
+            if number % 2:
+                dag.write_bytes(_signed(number))
+            else:
+                (project.dag_folder / "dag.py~").write_bytes(_signed(number))
+                (project.dag_folder / "dag.py~").rename(dag)
+            watch.events.wait(FileSynced, number + 1)
+        done.set()
+        reader.join()
+    assert looks[0] > 60
+    assert torn == []
+    assert copy.read_bytes() == dag.read_bytes()
+
+
+def test_the_agent_killed_again_and_again_while_files_change(tmp_path: Path) -> None:
+    """After each kill: a new session, a full comparison, both sides the same, nothing half, nothing forgotten."""
+    agent = Agent(tmp_path / "volume")
+    project = project_at(tmp_path / "project")
+    dags = project.dag_folder
+    chance = random.Random(7)
+    for number in range(300):
+        (dags / f"f{number}.py").write_bytes(_signed(number))
+    with Watching(project, agent.open) as watch:
+        watch.events.wait(WatchStarted)
+        for round_ in range(4):
+            for _ in range(60):
+                (dags / f"f{chance.randrange(300)}.py").write_bytes(_signed(chance.randrange(10_000)))
+            (dags / f"f{round_}.py").rename(dags / f"moved{round_}.py")
+            watch.watcher.notice(dags)
+            time.sleep(chance.random() * 0.03)  # somewhere within the batch
+            os.kill(agent.pids[-1], signal.SIGKILL)
+            watch.events.wait(ConnectionChanged, 3 * (round_ + 1))
+        _eventually(lambda: agent.held() == tree(project.folder))
+        left = [path.name for path in (agent.volume / "dags").iterdir() if path.name.startswith(".devenv")]
+        assert left == []
+    states = [event.state for event in watch.events.of(ConnectionChanged)]
+    assert states == ["lost", "reconnecting", "connected"] * 4
+
+
+def test_a_session_that_goes_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop that slept: the stream stays open and says nothing more."""
+    from devenv.sync.targets.agent import Deadlines
+
+    agent = Agent(tmp_path / "volume")
+    project = project_at(tmp_path / "project")
+
+    def opened(listener: Listener) -> Target:
+        options = AgentOptions(claim=str(agent.volume), airflow=str(agent.volume), verdicts=False)
+        deadlines = Deadlines(silence=1.5, ping=0.3)
+        return AgentTarget(agent._start, listener, Owner(**OWNER), ["dags"], options, deadlines=deadlines)
+
+    with Watching(project, opened) as watch:
+        watch.events.wait(WatchStarted)
+        os.kill(agent.pids[0], signal.SIGSTOP)
+        (project.dag_folder / "dag.py").write_text("saved while nobody listened")
+        watch.watcher.notice()
+        watch.events.wait(FileSynced)
+        assert agent.held() == tree(project.folder)
+    assert len(agent.pids) == 2
+    assert [event.state for event in watch.events.of(ConnectionChanged)] == ["lost", "reconnecting", "connected"]
+
+
+def test_another_laptop_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
+    agent = Agent(tmp_path / "volume")
+    first = agent.open(_Deaf())
+    try:
+        with pytest.raises(ClaimInUse, match="ada@laptop"):
+            agent.open(_Deaf(), Owner("other", "desktop", "grace", "/elsewhere"))
+    finally:
+        first.close()
+
+
+def test_what_others_put_into_the_volume_stays(place: Folder, tmp_path: Path) -> None:
+    project = project_at(tmp_path / "project")
+    (place.volume / "dags").mkdir()
+    (place.volume / "dags" / "foreign.py").write_text("of the sync-dags Job")
+    (project.dag_folder / "mine.py").write_text("x")
+    world = World(project, place, pytest.MonkeyPatch())
+    world.once()
+    (project.dag_folder / "mine.py").unlink()
+    world.once()
+    assert set(place.held()) == {"dags/foreign.py"}
+
+
+def test_a_full_disk_keeps_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from devenv.agent import claim
+
+    place = Folder(tmp_path / "volume")
+    project = project_at(tmp_path / "project")
+    dag = project.dag_folder / "dag.py"
+    dag.write_text("first")
+    original = os.write
+    full = threading.Event()
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        return original(descriptor, data)
+
+    with Watching(project, place.open) as watch:
+        watch.events.wait(WatchStarted)
+        with monkeypatch.context() as patched:
+            patched.setattr(claim.os, "write", write)
+            full.set()
+            dag.write_text("second")
+            watch.watcher.notice(dag)
+            [notice] = watch.events.wait(Notice)
+            assert "no space left" in notice.message
+            assert (place.volume / "dags" / "dag.py").read_text() == "first"
+            full.clear()
+            watch.events.wait(FileSynced, 2)  # tried again by itself
+    assert (place.volume / "dags" / "dag.py").read_text() == "second"
+
+
+class _Deaf:
+    def verdict(self, verdict: object) -> None:
+        pass
+
+    def lost(self, reason: str) -> None:
+        pass
+
+
+def _eventually(check: Callable[[], bool], timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            if check():
+                return
+        except (OSError, TargetLost):
+            pass
+        time.sleep(0.05)
+    assert check()
