@@ -25,7 +25,6 @@ From the agent, unasked:
 
     alive      every few seconds, so that silence means a dead stream
     verdict    payload: one `Verdict` as JSON
-    trouble    message: something that a person should know (the warm process cannot start)
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from devenv.agent import frames
 from devenv.agent.claim import Claim, Writing
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.refusal import Refused
+from devenv.agent.warm import WarmProcess
 
 _ALIVE_SECONDS = 4.0
 _SILENCE_SECONDS = 60.0
@@ -74,10 +75,8 @@ class Session:
             owner,
             take_over=bool(options.get("take_over")),
         )
-        self._warm: Any = None
+        self._warm: Optional[WarmProcess] = None
         if options.get("verdicts"):
-            from devenv.agent.warm import WarmProcess
-
             self._warm = WarmProcess(options, roots, outgoing, self._claim)
 
     def close(self) -> None:
@@ -202,9 +201,10 @@ class Session:
 
     def _on_parse(self, frame: Frame) -> None:
         paths = _paths(frame)
-        if self._warm is not None:
-            self._warm.parse(paths)
-        self._out.send("done", re=frame.fields.get("id"))
+        if self._warm is None:
+            self._out.send("done", re=frame.fields.get("id"))
+        else:
+            self._warm.parse(frame.fields.get("id"), paths)
 
     def _on_scheduler(self, frame: Frame) -> None:
         if self._warm is None:

@@ -54,6 +54,7 @@ main()
 _CHUNK = 262_144
 _FLUSH = 262_144
 _TICK_SECONDS = 0.5
+_LINGER_SECONDS = 1_800.0
 Reason = Literal["", "changed", "space", "permission", "unsafe", "unsupported", "failed"]
 
 
@@ -109,6 +110,8 @@ class AgentOptions:
         take_over: use a claim that another environment filled.
         parallel: how many files are parsed at once.
         safe_mode: whether Airflow looks only at files that name both "dag" and "airflow"; None: as configured.
+        linger: seconds for which the warm process waits for another session; None: half an hour in a pod, and none
+            at all on the local backend, where nothing may be left running.
     """
 
     claim: str
@@ -119,6 +122,7 @@ class AgentOptions:
     take_over: bool = False
     parallel: int = 2
     safe_mode: bool | None = None
+    linger: float | None = None
 
 
 @dataclass(frozen=True)
@@ -454,6 +458,8 @@ def _number(entry: Entry) -> int:
 def _plain(options: AgentOptions) -> dict[str, Any]:
     plain = {name: getattr(options, name) for name in options.__dataclass_fields__}
     plain["check"] = options.check.model_dump()
+    if options.linger is None:
+        plain["linger"] = 0.0 if options.claim == options.airflow else _LINGER_SECONDS
     return plain
 
 

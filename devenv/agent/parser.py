@@ -1,0 +1,778 @@
+"""The warm process: has Airflow imported, forks for each parse, and knows the DAG files and what they depend on.
+
+It has a session of its own and outlives the agent, which finds it again by a socket. It has one thread, so that
+forking is safe, and waits for everything at once: the agent, the results, the output and the end of its children.
+(On macOS a fork is only safe before system frameworks start threads: Airflow is imported with
+`OBJC_DISABLE_INITIALIZE_FORK_SAFETY=YES` and `no_proxy=*`, as Airflow's own documentation asks for.)
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import re
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+
+from devenv.agent import database, frames
+from devenv.agent.frames import Decoder, Frame, FrameError
+from devenv.agent.graph import Graph
+from devenv.agent.parse import Release, Task, load_release, parse
+from devenv.agent.places import Places
+from devenv.agent.problems import Problem, problem
+
+_RESULT_LIMIT = 4_000_000
+_OUTPUT_KEPT = 16_000
+_FLOOD = 1_000_000
+_GRACE_SECONDS = 1.0
+_FIRST_SESSION_SECONDS = 30.0
+_PRELOAD_MEGABYTES = 280
+_COMMON = (
+    "airflow.operators.bash",
+    "airflow.operators.empty",
+    "airflow.operators.python",
+    "airflow.decorators",
+    "airflow.providers.standard.operators.bash",
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk",
+)
+
+
+class Known:
+    """What the last parse of a DAG file found, and which version of the file that was."""
+
+    def __init__(self, version: Tuple[int, ...], dags: Dict[str, str], verdict: Dict[str, Any]) -> None:
+        self.version = version
+        self.dags = dags
+        self.verdict = verdict
+
+
+class Child:
+    """One parse that is running."""
+
+    def __init__(self, file: str, because: str, pid: int, *, result: int, output: int, seconds: float) -> None:
+        self.file = file
+        self.because = because
+        self.pid = pid
+        self.result_file = result
+        self.output_file = output
+        self.started = time.monotonic()
+        self.deadline = self.started + seconds
+        self.result = bytearray()
+        self.output: Deque[bytes] = collections.deque()
+        self.kept = 0
+        self.printed = 0
+        self.killed = ""
+        self.again = False
+
+    def heard(self, data: bytes) -> None:
+        """Keeps the last of what the file prints."""
+        self.printed += len(data)
+        self.output.append(data)
+        self.kept += len(data)
+        while self.output and self.kept - len(self.output[0]) >= _OUTPUT_KEPT:
+            self.kept -= len(self.output.popleft())
+
+    def last_words(self) -> str:
+        """The last of what it printed, as text."""
+        return b"".join(self.output)[-_OUTPUT_KEPT:].decode("utf-8", "replace")
+
+
+class Parser:
+    """The loop: requests in, children out, verdicts back."""
+
+    def __init__(self, listener: socket.socket, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._places = Places(options["folders"], options["dags"])
+        self._release: Release = load_release(self._places)
+        self._graph = Graph(self._places)
+        self._known: Dict[str, Known] = {}
+        self._urgent: Deque[Tuple[str, str]] = collections.deque()
+        self._backlog: Deque[Tuple[str, str]] = collections.deque()
+        self._children: Dict[int, Child] = {}
+        self._waiting: List[Tuple[Any, Set[str]]] = []
+        self._preload: List[str] = []
+        self._preloaded: Set[str] = set()
+        self._selector = selectors.DefaultSelector()
+        self._listener = listener
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._session: Optional[socket.socket] = None
+        self._decoder = Decoder()
+        # The agent that started it is on its way.
+        self._left = time.monotonic() + _FIRST_SESSION_SECONDS
+        self._reporter: Optional[database.Reporter] = None
+        self._configuration = configuration_version()
+        self._over = False
+        self._watch_children()
+        for module in _COMMON:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        _warm_up()
+        gc.collect()
+        gc.freeze()
+
+    def _watch_children(self) -> None:
+        self._wake, self._woken = os.pipe()
+        for end in (self._wake, self._woken):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._selector.register(self._wake, selectors.EVENT_READ, self._reap)
+        with contextlib.suppress(OSError, AttributeError):
+            # PR_SET_CHILD_SUBREAPER: what a DAG file starts and leaves behind comes to us, to be ended.
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+    def run(self) -> None:
+        """Serves until it is told to end, or nobody came for long."""
+        while not self._over:
+            self._start_children()
+            for key, _ in self._selector.select(self._patience()):
+                key.data(key.fileobj)
+            self._enforce()
+            if self._session is None and time.monotonic() - self._left >= float(self._options["linger"]):
+                return
+            if not self._children and not self._urgent and not self._backlog:
+                self._preload_some()
+
+    def close(self) -> None:
+        """Ends what is running."""
+        for child in list(self._children.values()):
+            _kill_group(child.pid)
+        if self._reporter is not None:
+            self._reporter.close()
+
+    def _patience(self) -> float:
+        deadlines = [child.deadline for child in self._children.values()]
+        if self._reporter is not None:
+            deadlines += [when for when in [self._reporter.deadline()] if when is not None]
+        if self._preload and not self._children:
+            return 0.05
+        if self._session is None:
+            deadlines.append(max(self._left, time.monotonic() - 60) + float(self._options["linger"]))
+        return max(0.0, min([*deadlines, time.monotonic() + 60.0]) - time.monotonic())
+
+    # The session
+
+    def _accept(self, _file: Any) -> None:
+        connection, _address = self._listener.accept()
+        self._drop()
+        self._session = connection
+        self._decoder = Decoder()
+        self._selector.register(connection, selectors.EVENT_READ, self._receive)
+        self._send("ready", release=".".join(map(str, self._release.version)))
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._selector.unregister(self._session)
+            self._session.close()
+            self._session = None
+            self._left = time.monotonic()
+            self._waiting.clear()
+
+    def _receive(self, _file: Any) -> None:
+        assert self._session is not None
+        try:
+            data = self._session.recv(1_048_576)
+            if not data:
+                self._drop()
+                return
+            for frame in self._decoder.feed(data):
+                self._handle(frame)
+        except (OSError, FrameError):
+            self._drop()
+
+    def _handle(self, frame: Frame) -> None:
+        if frame.type == "look":
+            changes = frame.json()
+            self._look(changes["changed"], changes["deleted"])
+        elif frame.type == "attach":
+            self._attach()
+        elif frame.type == "parse":
+            self._parse(frame)
+        elif frame.type == "scheduler":
+            self._report(frame)
+        elif frame.type == "quit":
+            self._over = True
+
+    def _send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
+        if self._session is None:
+            return
+        try:
+            self._session.sendall(frames.encode(kind, payload, **fields))
+        except (OSError, FrameError):
+            self._drop()
+
+    # What to parse
+
+    def _attach(self) -> None:
+        """A new session: says what is known, and parses what is new or differs."""
+        present = set(self._dag_files())
+        for file in set(self._known) - present:
+            self._forget(file)
+        for file in sorted(present):
+            known = self._known.get(file)
+            if known is not None and known.version == self._version(file):
+                self._send_verdict({**known.verdict, "added": [], "removed": [], "changed": [], "because": ""})
+            else:
+                self._queue(file, "", urgent=False)
+
+    def _parse(self, frame: Frame) -> None:
+        asked = [path for path in frame.json() if isinstance(path, str)] if frame.payload else []
+        files = asked or list(self._dag_files())
+        self._waiting.append((frame.fields.get("id"), set(files)))
+        for file in files:
+            self._queue(file, "", urgent=bool(asked))
+        self._answer_waiting("")
+
+    def _dag_files(self) -> Iterator[str]:
+        for folder, below, files in os.walk(self._places.dag_folder, followlinks=True):
+            below[:] = [name for name in below if name != "__pycache__" and not os.path.islink(f"{folder}/{name}")]
+            for file in files:
+                name = self._places.name(os.path.join(folder, file))
+                if name is not None and self._is_dag_file(name):
+                    yield name
+
+    def _is_dag_file(self, path: str) -> bool:
+        base = path.rpartition("/")[2]
+        return (
+            path.startswith(self._places.dags + "/")
+            and path.endswith((".py", ".zip"))
+            and not base.startswith(".devenv-")
+        )
+
+    def _version(self, file: str) -> Tuple[int, ...]:
+        try:
+            now = os.stat(self._places.path(file))
+        except OSError:
+            return ()
+        return (now.st_mtime_ns, now.st_size, now.st_ino)
+
+    def _look(self, changed: List[str], deleted: List[str]) -> None:
+        """Changes were written: parses the changed DAG files and all that depend on a changed path."""
+        if configuration_version() != self._configuration or self._holds(changed + deleted):
+            self._over = True  # the agent starts another, which looks at everything
+            return
+        again = self._dependents([*changed, *deleted])
+        for file in deleted:
+            if file in self._known:
+                self._gone(file)
+        for file in changed:
+            if self._is_dag_file(file):
+                self._queue(file, "", urgent=True)
+        if again:
+            for data in frames.encode_items("touch", sorted(again)):
+                if self._session is not None:
+                    with contextlib.suppress(OSError):
+                        self._session.sendall(data)
+        for file, path in sorted(again.items()):
+            self._queue(file, path, urgent=True)
+
+    def _dependents(self, paths: List[str]) -> Dict[str, str]:
+        """DAG file → the changed path that it depends on, for files that did not change themselves."""
+        found: Dict[str, str] = {}
+        for path in paths:
+            everything = path.endswith("/.airflowignore")
+            for file in self._dag_files() if everything else self._graph.dependents(path):
+                if file not in paths:
+                    found.setdefault(file, path)
+        return found
+
+    def _holds(self, paths: List[str]) -> bool:
+        """True when one of these files is imported in this process itself: airflow_local_settings, a plugin."""
+        if not hasattr(self, "_own"):
+            loaded = (self._places.name(getattr(module, "__file__", None)) for module in list(sys.modules.values()))
+            self._own = {name for name in loaded if name is not None}
+        return any(path in self._own for path in paths)
+
+    def _queue(self, file: str, because: str, *, urgent: bool) -> None:
+        for child in self._children.values():
+            if child.file == file:
+                child.again = True  # it may have read the old version: that parse's verdict is dropped
+        for queue in (self._urgent, self._backlog):
+            for item in list(queue):
+                if item[0] == file:
+                    queue.remove(item)
+        (self._urgent if urgent else self._backlog).append((file, because))
+
+    def _gone(self, file: str) -> None:
+        dags = sorted(self._known[file].dags)
+        self._forget(file)
+        for other in self._rivals(dags, file):
+            self._queue(other, file, urgent=True)
+
+    def _forget(self, file: str) -> None:
+        self._known.pop(file, None)
+        self._graph.forget(file)
+
+    # Children
+
+    def _start_children(self) -> None:
+        while len(self._children) < int(self._options["parallel"]) and (self._urgent or self._backlog):
+            file, because = (self._urgent or self._backlog).popleft()
+            if not self._version(file):
+                self._answer_waiting(file)
+                continue
+            self._start(file, because)
+
+    def _start(self, file: str, because: str) -> None:
+        check = self._options["check"]
+        seconds = float(check.get("parse_seconds", 30.0))
+        result, result_end = os.pipe()
+        output, output_end = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _be_child(result_end, output_end, self._child_files(), int(check.get("parse_memory", 1024)))
+            task = Task(file, seconds, self._options.get("safe_mode"), check)
+            _work(self._release, self._places, task, result_end)
+        os.close(result_end)
+        os.close(output_end)
+        for end in (result, output):
+            os.set_blocking(end, False)
+        child = Child(file, because, pid, result=result, output=output, seconds=seconds + _GRACE_SECONDS)
+        self._children[pid] = child
+        self._selector.register(result, selectors.EVENT_READ, lambda _file: self._read_result(child))
+        self._selector.register(output, selectors.EVENT_READ, lambda _file: self._read_output(child))
+
+    def _child_files(self) -> List[int]:
+        """What a child must not hold open."""
+        found = [self._listener.fileno(), self._wake, self._woken, self._selector.fileno()]
+        if self._session is not None:
+            found.append(self._session.fileno())
+        if self._reporter is not None:
+            found += self._reporter.files()
+        for child in self._children.values():
+            found += [child.result_file, child.output_file]
+        return found
+
+    def _read_result(self, child: Child) -> None:
+        data = _read(child.result_file)
+        if data is None:
+            return
+        child.result += data
+        if not data or len(child.result) > _RESULT_LIMIT or _whole(child.result):
+            self._selector.unregister(child.result_file)
+            if data:
+                _kill_group(child.pid)  # it has said all; what it started ends with it
+
+    def _read_output(self, child: Child) -> None:
+        data = _read(child.output_file)
+        if data:
+            child.heard(data)
+        elif data is not None:
+            self._selector.unregister(child.output_file)
+
+    def _enforce(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if now >= child.deadline:
+                child.killed = child.killed or "parse-timeout"
+                child.deadline = now + 60.0
+                _kill_group(child.pid)
+        overdue = self._reporter.overdue() if self._reporter is not None else None
+        if overdue is not None:
+            self._send("done", _reason("the metadata database does not answer"), re=overdue)
+
+    def _reap(self, _file: Any) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        ended: List[Tuple[Child, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            child = self._children.pop(pid, None)
+            if child is not None:
+                ended.append((child, status))
+            elif self._reporter is not None and pid == self._reporter.pid:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(self._reporter.answers)
+                self._reporter.close()
+                self._reporter = None
+        for child, status in ended:
+            _kill_group(child.pid)
+            self._end_strays()
+            self._finish(child, status)
+
+    def _end_strays(self) -> None:
+        """Ends processes that left their group and outlived their parse; they were handed to us."""
+        mine = set(self._children) | ({self._reporter.pid} if self._reporter is not None else set())
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as stream:
+                found = [int(word) for word in stream.read().split()]
+        except (OSError, ValueError):
+            return
+        for pid in found:
+            if pid not in mine:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _finish(self, child: Child, status: int) -> None:
+        for end in (child.result_file, child.output_file):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(end)
+        for _ in range(64):  # a process that escaped may still write
+            result, output = _read(child.result_file), _read(child.output_file)
+            if not result and not output:
+                break
+            child.result += result or b""
+            child.heard(output or b"")
+        os.close(child.result_file)
+        os.close(child.output_file)
+        if child.again:
+            return  # it is queued once more
+        self._judge(child, _result(child, status, self._places, self._options["check"]))
+
+    # Verdicts
+
+    def _judge(self, child: Child, result: Dict[str, Any]) -> None:
+        file = child.file
+        before = self._known.get(file)
+        earlier = self._graph.needs(file)
+        self._graph.learn(file, result)
+        broken = any(one["severity"] == "error" for one in result["problems"])
+        if broken:
+            self._graph.keep(file, earlier)
+        dags: Dict[str, str] = dict(result["dags"])
+        _explain_removal(result["problems"], child.because)
+        old = before.dags if before is not None else {}
+        problems = [
+            one for one in result["problems"] if one["rule"] != "no-dag-found" or not self._graph.is_helper(file)
+        ]
+        problems += self._duplicates(file, dags)
+        verdict = {
+            "file": file,
+            "dag_ids": sorted(dags),
+            "problems": problems,
+            "milliseconds": result["milliseconds"],
+            "speaker": "agent",
+            "added": sorted(set(dags) - set(old)) if before is not None else [],
+            "removed": sorted(set(old) - set(dags)),
+            "changed": sorted(name for name in set(dags) & set(old) if dags[name] != old[name]),
+            "because": child.because,
+            "parsed_at": time.time(),
+        }
+        self._known[file] = Known(self._version(file), dags, verdict)
+        self._send_verdict(verdict)
+        self._answer_waiting(file)
+        self._note_modules(result.get("modules", ()))
+        if set(dags) != set(old):
+            for other in self._rivals(sorted(set(dags) ^ set(old)), file):
+                self._judge_rival(other, file)
+
+    def _judge_rival(self, file: str, because: str) -> None:
+        """A DAG id appeared or disappeared elsewhere: says again what is known, with the duplicates of now."""
+        known = self._known[file]
+        kept = [one for one in known.verdict["problems"] if one["rule"] != "duplicate-dag-id" or one["type"]]
+        problems = kept + self._duplicates(file, known.dags)
+        if problems != known.verdict["problems"]:
+            known.verdict = {
+                **known.verdict,
+                "problems": problems,
+                "added": [],
+                "removed": [],
+                "changed": [],
+                "because": because,
+            }
+            self._send_verdict(known.verdict)
+
+    def _duplicates(self, file: str, dags: Mapping[str, str]) -> List[Problem]:
+        found = []
+        for dag_id in sorted(dags):
+            others = self._rivals([dag_id], file)
+            if others:
+                found.append(
+                    problem(
+                        "duplicate-dag-id",
+                        f"DAG id {dag_id!r} is also defined in {', '.join(others)}; Airflow shows one or the other",
+                        file=file,
+                        hint="Give each DAG an id of its own.",
+                    )
+                )
+        return found
+
+    def _rivals(self, dag_ids: List[str], file: str) -> List[str]:
+        return sorted(
+            other for other, known in self._known.items() if other != file and any(one in known.dags for one in dag_ids)
+        )
+
+    def _send_verdict(self, verdict: Mapping[str, Any]) -> None:
+        payload = json.dumps(verdict).encode()
+        if len(payload) > frames.PAYLOAD_LIMIT:
+            payload = json.dumps({**verdict, "problems": list(verdict["problems"])[:20], "dag_ids": []}).encode()
+        self._send("verdict", payload)
+
+    def _answer_waiting(self, file: str) -> None:
+        for waiting in list(self._waiting):
+            waiting[1].discard(file)
+            if not waiting[1]:
+                self._waiting.remove(waiting)
+                self._send("done", re=waiting[0])
+
+    # Keeping warm
+
+    def _note_modules(self, modules: Any) -> None:
+        for name in modules:
+            if name not in self._preloaded:
+                self._preloaded.add(name)
+                self._preload.append(name)
+
+    def _preload_some(self) -> None:
+        """Imports what the files import of Airflow and its providers, when nothing else is to be done."""
+        if not self._preload:
+            return
+        if _megabytes() > _PRELOAD_MEGABYTES:
+            self._preload.clear()
+            return
+        name = self._preload.pop(0)
+        if name in sys.modules:
+            return
+        output = os.dup(2)
+        try:
+            importlib.import_module(name)
+        except Exception:
+            return  # the file that imports it will tell
+        finally:
+            os.close(output)
+        if not self._preload:
+            gc.collect()
+            gc.freeze()
+
+    # The scheduler's word
+
+    def _report(self, frame: Frame) -> None:
+        if self._reporter is None:
+            self._reporter = database.Reporter(self._places, self._child_files())
+            self._selector.register(self._reporter.answers, selectors.EVENT_READ, self._answer_report)
+        if not self._reporter.ask(frame.fields.get("id")):
+            self._send("done", _reason("the metadata database does not answer"), re=frame.fields.get("id"))
+
+    def _answer_report(self, _file: Any) -> None:
+        if self._reporter is None:
+            return
+        alive = self._reporter.receive(lambda number, payload: self._send("done", payload, re=number))
+        if not alive:
+            self._selector.unregister(self._reporter.answers)
+
+
+def _explain_removal(problems: List[Problem], because: str) -> None:
+    """A module that is missing since its file was removed or renamed is no package to install."""
+    stem = because.rpartition("/")[2].partition(".")[0]
+    for one in problems:
+        if because and one["rule"] in ("missing-package", "missing-module") and stem in one["message"]:
+            one.update(rule="missing-module", hint=f"{because} was removed or renamed.")
+
+
+def _reason(text: str) -> bytes:
+    return json.dumps({"reason": text}).encode()
+
+
+def _warm_up() -> None:
+    """Fills the caches that each first serialisation would fill again in its own process."""
+    with contextlib.suppress(Exception):
+        from airflow.providers_manager import ProvidersManager
+
+        _ = ProvidersManager().extra_links_class_names
+
+
+def _be_child(result: int, output: int, files: List[int], megabytes: int) -> None:
+    """Makes the process that was just forked a world of its own."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for file in files:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+    os.set_inheritable(result, False)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":  # elsewhere the limit is not honoured
+        with open("/proc/self/statm") as stream:
+            used = int(stream.read().split()[0]) * resource.getpagesize()
+        limit = used + megabytes * 1_048_576
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    faulthandler.enable(2)
+    _keep_fault_handler()
+
+
+def _keep_fault_handler() -> None:
+    """3.x's importer takes SIGSEGV for a Python handler, under which a real fault repeats for ever."""
+    original = signal.signal
+
+    def without_faults(number: Any, handler: Any) -> Any:
+        return None if number == signal.SIGSEGV else original(number, handler)
+
+    signal.signal = without_faults  # type: ignore[assignment]
+
+
+def _work(release: Release, places: Places, task: Task, result: int) -> None:
+    """The child's whole life."""
+    code = 1
+    try:
+        faulthandler.dump_traceback_later(max(0.1, task.seconds + _GRACE_SECONDS / 2), file=2)
+        _limit_import_time(task.seconds)
+        found = parse(release, places, task)
+        payload = json.dumps(found, default=str).encode("utf-8", "replace")
+        body = b"%d\n" % len(payload) + payload
+        view = memoryview(body)
+        while view:
+            view = view[os.write(result, view) :]
+        code = 0
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 70
+    finally:
+        os._exit(code)
+
+
+def _limit_import_time(seconds: float) -> None:
+    """Airflow's own time limit gives a traceback; ours comes a moment later and needs no cooperation."""
+    from airflow import settings
+
+    original = settings.get_dagbag_import_timeout
+
+    def shorter(path: str) -> float:
+        configured = float(original(path))
+        return min(configured, seconds) if configured > 0 else seconds
+
+    settings.get_dagbag_import_timeout = shorter
+
+
+def _result(child: Child, status: int, places: Places, check: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a child said, or what its end means when it said nothing."""
+    milliseconds = (time.monotonic() - child.started) * 1000
+    body = _whole(bytes(child.result))
+    if body is not None:
+        with contextlib.suppress(ValueError):
+            found: Dict[str, Any] = json.loads(body.decode("utf-8"))
+            if child.printed > _FLOOD:
+                found["problems"].append(_flood(child))
+            return found
+    words = child.last_words()
+    file, line = _faulty_line(words, places)
+    where: Dict[str, Any] = {"file": file or child.file, "line": line, "places": places}
+    seconds = float(check.get("parse_seconds", 30.0))
+    if child.killed:
+        found_problem = problem("parse-timeout", f"parsing did not end within {seconds:.0f} s and was stopped", **where)
+    elif os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        found_problem = problem("crash", f"the process that parses this file died of {name}", kind=name, **where)
+    elif "MemoryError" in words:
+        found_problem = problem(
+            "parse-memory", "parsing needs more memory than is allowed", kind="MemoryError", **where
+        )
+    else:
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else status
+        found_problem = problem(
+            "exit-while-parsing", f"the file ends the process that parses it with exit code {code}", **where
+        )
+    found_problem["hint"] = {"parse-memory": "Move the work into a task."}.get(found_problem["rule"], "")
+    problems = [found_problem] + ([_flood(child)] if child.printed > _FLOOD else [])
+    return {"dags": {}, "problems": problems, "milliseconds": milliseconds}
+
+
+def _flood(child: Child) -> Problem:
+    return problem(
+        "output-flood",
+        f"the file prints {child.printed / 1e6:.0f} MB while it is parsed",
+        severity="warning",
+        file=child.file,
+    )
+
+
+def _faulty_line(words: str, places: Places) -> Tuple[str, int]:
+    """The innermost own line in a dump of faulthandler (the most recent call is first)."""
+    start = max(words.rfind("most recent call first"), 0)
+    for path, line in re.findall(r'File "([^"]+)", line (\d+)', words[start:]):
+        name = places.name(path)
+        if name is not None:
+            return name, int(line)
+    return "", 0
+
+
+def _whole(data: Union[bytes, bytearray]) -> Optional[bytes]:
+    """The body of a complete result, or None."""
+    head, newline, _ = bytes(data[:24]).partition(b"\n")
+    if not newline or not head.isdigit():
+        return None
+    length = int(head)
+    start = len(head) + 1
+    return bytes(data[start : start + length]) if len(data) >= start + length else None
+
+
+def _read(file: int) -> Optional[bytes]:
+    """What can be read now: None when nothing, b"" at the end."""
+    try:
+        return os.read(file, 262_144)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 1_048_576
+
+
+def configuration_version() -> Tuple[Any, ...]:
+    """What a change of must start the warm process anew: airflow.cfg."""
+    path = os.environ.get("AIRFLOW_CONFIG") or os.path.join(
+        os.environ.get("AIRFLOW_HOME") or os.path.expanduser("~/airflow"), "airflow.cfg"
+    )
+    try:
+        now = os.stat(path)
+    except OSError:
+        return ()
+    return (now.st_mtime_ns, now.st_size)
+
+
+def main(path: str, options: Mapping[str, Any], ready: int) -> None:
+    """Listens at `path` for sessions; says so by a byte on the descriptor `ready`, once everything is imported."""
+    temporary = f"{path}.{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    parser: Optional[Parser] = None
+    try:
+        parser = Parser(listener, options)
+        listener.bind(temporary)
+        listener.listen(4)
+        os.replace(temporary, path)
+        os.write(ready, b"1")
+        os.close(ready)
+        parser.run()
+    finally:
+        if parser is not None:
+            parser.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)

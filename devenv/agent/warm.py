@@ -1,0 +1,261 @@
+"""The agent's end of the warm process: finds the one that is there or starts it, asks it, passes its verdicts on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from devenv.agent import frames
+from devenv.agent.frames import Decoder, FrameError
+
+_START_SECONDS = 180.0
+_STARTS = 3
+_PROGRAM = """\
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import devenv.agent.parser as parser
+sys.path.remove(sys.argv[1])
+parser.main(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))
+"""
+
+
+class WarmProcess:
+    """Requests may be made at once; they are answered when the process is up."""
+
+    def __init__(self, options: Mapping[str, Any], roots: List[str], outgoing: Any, claim: Any) -> None:
+        """Begins to look for it, or to start it.
+
+        Args:
+            options: of `AgentOptions`.
+            roots: names of the synced roots.
+            outgoing: where frames to the laptop go (`Outgoing`).
+            claim: where files are touched (`Claim`), or None when nothing may be written.
+        """
+        folders = options.get("folders")
+        self._options = {
+            "folders": folders or {root: os.path.join(str(options.get("airflow")), root) for root in roots},
+            "dags": options.get("dags", "dags"),
+            "check": options.get("check") or {},
+            "parallel": max(1, min(8, int(options.get("parallel") or 2))),
+            "safe_mode": options.get("safe_mode"),
+            "linger": float(options.get("linger") or 0.0),
+        }
+        self._attach = bool(options.get("attach", True))
+        self._out = outgoing
+        self._claim = claim
+        self._guard = threading.Lock()
+        self._connection: Optional[socket.socket] = None
+        self._pending: List[bytes] = []
+        self._unanswered: Dict[Any, None] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="warm process", daemon=True)
+        self._thread.start()
+
+    def look(self, changed: List[str], deleted: List[str]) -> None:
+        """These paths were written or removed."""
+        for start in range(0, max(len(changed), len(deleted)), 2_000):
+            piece = {"changed": changed[start : start + 2_000], "deleted": deleted[start : start + 2_000]}
+            self._ask(frames.encode("look", json.dumps(piece).encode()))
+
+    def parse(self, number: Any, paths: List[str]) -> None:
+        """Parses these files, or all; `done` follows the last verdict."""
+        self._unanswered[number] = None
+        self._ask(frames.encode("parse", json.dumps(paths).encode(), id=number))
+
+    def scheduler(self, number: Any) -> None:
+        """Asks for what the scheduler knows."""
+        self._unanswered[number] = None
+        self._ask(frames.encode("scheduler", id=number))
+
+    def close(self) -> None:
+        """Leaves the process to the next session."""
+        self._closed.set()
+        with self._guard:
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, frame: bytes) -> None:
+        with self._guard:
+            if self._connection is None:
+                self._pending.append(frame)
+                return
+            try:
+                self._connection.sendall(frame)
+            except OSError:
+                self._pending.append(frame)  # it died just now; its successor is asked
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # the laptop is gone
+            for _ in range(_STARTS):
+                try:
+                    connection = self._connect()
+                except (OSError, RuntimeError) as error:
+                    self._complain(str(error))
+                    return
+                if not self._serve(connection):
+                    return
+            self._complain("the process that parses DAG files ended several times")
+
+    def _serve(self, connection: socket.socket) -> bool:
+        """Passes frames on until the process or the session ends; True when another is to be started."""
+        with self._guard:
+            self._connection = connection
+            ahead = [frames.encode("attach")] if self._attach else []
+            for frame in [*ahead, *self._pending]:
+                connection.sendall(frame)
+            self._pending.clear()
+        decoder = Decoder()
+        again = True
+        try:
+            while True:
+                data = connection.recv(1_048_576)
+                if not data:
+                    break
+                for one in decoder.feed(data):
+                    self._pass_on(one)
+        except (ConnectionError, FrameError):
+            pass  # it died: the next one is attached to and looks at everything
+        finally:
+            again = not self._closed.is_set()
+            with self._guard:
+                self._connection = None
+            connection.close()
+        return again
+
+    def _pass_on(self, frame: frames.Frame) -> None:
+        if frame.type == "verdict":
+            self._out.send("verdict", frame.payload)
+        elif frame.type == "done":
+            self._unanswered.pop(frame.fields.get("re"), None)
+            self._out.send("done", frame.payload, **frame.fields)
+        elif frame.type == "touch" and self._claim is not None:
+            for path in frame.json():
+                self._claim.touch(path)
+            self._claim.settle()
+
+    def _complain(self, message: str) -> None:
+        """Says why there are no verdicts, as a verdict on the DAG folder, and answers whoever waits."""
+        found = {
+            "rule": "no-verdicts",
+            "severity": "warning",
+            "message": message,
+            "hint": "devenv logs agent; is Airflow installed in this Python, and its configuration in order?",
+        }
+        payload = {"file": self._options["dags"], "problems": [found], "speaker": "agent"}
+        self._out.send("verdict", json.dumps(payload).encode())
+        for number in list(self._unanswered):
+            self._out.send("done", json.dumps({"reason": message}).encode(), re=number)
+        self._unanswered.clear()
+
+    # Finding and starting
+
+    def _connect(self) -> socket.socket:
+        """A connection to a warm process that has Airflow imported.
+
+        Raises:
+            RuntimeError: it does not start; the text has its last words.
+            OSError: nor does it answer.
+        """
+        path = self._path()
+        with contextlib.suppress(OSError):
+            return _open(path)
+        self._end_others(path)
+        self._start(path)
+        return _open(path)
+
+    def _path(self) -> str:
+        """Where it listens: one per claim, program, options, Airflow configuration and set of packages."""
+        program, folder = program_place()
+        packages: List[Tuple[str, float]] = []
+        for place in sys.path:
+            with contextlib.suppress(OSError):
+                if place != program and "-packages" in place:
+                    packages.append((place, os.stat(place).st_mtime))
+        configuration = sorted(
+            (name, value) for name, value in os.environ.items() if name.startswith(("AIRFLOW", "PYTHON"))
+        )
+        whole = json.dumps(
+            [program, self._options, packages, configuration, sys.executable], sort_keys=True, default=str
+        )
+        claim = hashlib.sha256(json.dumps(self._options["folders"], sort_keys=True).encode()).hexdigest()[:8]
+        return os.path.join(folder, f"{claim}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock")
+
+    @staticmethod
+    def _end_others(path: str) -> None:
+        """Ends warm processes of the same claim with an older program or configuration."""
+        folder, name = os.path.split(path)
+        for other in os.listdir(folder):
+            if other.endswith(".sock") and other != name and other[:9] == name[:9]:
+                with contextlib.suppress(OSError):
+                    connection = _open(os.path.join(folder, other))
+                    connection.sendall(frames.encode("quit"))
+                    connection.close()
+
+    def _start(self, path: str) -> None:
+        program, _folder = program_place()
+        ready, signal_ready = os.pipe()
+        log_path = path + ".log"
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        variables = dict(os.environ)
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+        variables.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")  # 3.x: Variables are read as in the dag-processor
+        if sys.platform == "darwin":
+            variables.update({"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"})
+        try:
+            subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, program, path, json.dumps(self._options), str(signal_ready)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=variables,
+                pass_fds=(signal_ready,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+            os.close(signal_ready)
+        try:
+            found, _, _ = select.select([ready], [], [], _START_SECONDS)
+            if not found or os.read(ready, 1) != b"1":
+                raise RuntimeError(f"the process that parses DAG files does not start: {_tail(log_path)}")
+        finally:
+            os.close(ready)
+
+
+def program_place() -> Tuple[str, str]:
+    """The path from which this program is imported, and a folder of ours for sockets."""
+    program = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return program, os.path.dirname(program)
+
+
+def _open(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read()[-8_000:].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(_meaningful(text))[-1_500:]
+
+
+def _meaningful(text: str) -> Iterator[str]:
+    """The last lines, which say what went wrong."""
+    yield from [line for line in text.splitlines() if line.strip()][-6:]
