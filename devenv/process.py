@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,11 @@ def stop(child: subprocess.Popen[Any], *, grace: float = 3.0) -> int:
             with contextlib.suppress(OSError):
                 stream.close()
     return int(child.returncode)
+
+
+def leave(child: subprocess.Popen[Any]) -> None:
+    """Lets a child go on when devenv ends; one that ends before is reaped."""
+    threading.Thread(target=child.wait, name=f"child {child.pid}", daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -61,9 +61,13 @@ class SupervisorClient:
         """The supervisor of the environment with this data folder; None when there is none."""
         try:
             client = cls(json.loads((data / RECORD).read_text()))
-            client.status()
-        except (OSError, ValueError, KeyError, SupervisorFailed):
+        except (OSError, ValueError, KeyError):
             return None  # none, or one that was killed and left its record
+        try:
+            client.status()
+        except SupervisorFailed:
+            client.close()
+            return None  # another program has its port now
         return client
 
     @classmethod
@@ -87,6 +91,7 @@ class SupervisorClient:
         while time.monotonic() < deadline:
             client = cls.connect(data)
             if client is not None:
+                process.leave(child)
                 return client
             if child.poll() not in (None, 3):  # 3: another `up` was faster, its supervisor answers soon
                 break
@@ -131,8 +136,9 @@ class SupervisorClient:
         """Ends the connection; never raises."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError, ValueError):
-            self._socket.close()
+        for each in (self._stream, self._socket):
+            with contextlib.suppress(OSError, ValueError):
+                each.close()
 
     def _ask(self, what: str, *, told: Callable[[dict[str, Any]], None] | None = None, **facts: Any) -> Answer:
         with self._lock:

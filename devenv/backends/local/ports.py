@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
         kept = {"airflow": former.airflow, "vault": former.vault}[name] if former is not None else 0
         # A remembered port counts only while the settings ask for the same one, or one just before it.
         candidates: list[int] = [kept] if kept and first <= kept < first + _TRIES else []
-        for port in [*candidates, *range(first, min(first + _TRIES, 65_536))]:
+        for port in itertools.chain(candidates, range(first, min(first + _TRIES, 65_536))):
             if port not in taken and is_free(port):
                 taken.add(port)
                 if port not in (first, kept):

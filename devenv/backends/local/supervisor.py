@@ -255,8 +255,9 @@ class Supervisor:
                 self._listeners = [listener for listener in self._listeners if listener is not answer]
                 held = self._holders.pop(id(connection), 0)
                 abandoned = bool(held) and not self._holders
-            with contextlib.suppress(OSError):
-                connection.close()
+            for each in (stream, connection):
+                with contextlib.suppress(OSError, ValueError):
+                    each.close()
             if abandoned:
                 self._end(grace=guardian.ORPHANED_GRACE)
 

@@ -291,7 +291,7 @@ class Bytecode:
     def compile_rest(self) -> None:
         """Compiles the rest and does not wait."""
         if not self._marker("rest").exists():
-            self._start("rest")
+            process.leave(self._start("rest"))
 
     def cancel(self) -> None:
         """Ends `compile_needed`, from another thread."""
