@@ -182,9 +182,8 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
                 ),
             }
     if settings.kubernetes.storage_class:
-        name = settings.kubernetes.storage_class
-        yield _patch("PersistentVolumeClaim", None, ("add", "/spec/storageClassName", name))
-        yield _patch("StatefulSet", None, ("add", "/spec/volumeClaimTemplates/0/spec/storageClassName", name))
+        storage_class = settings.kubernetes.storage_class
+        yield _patch("PersistentVolumeClaim", None, ("add", "/spec/storageClassName", storage_class))
     if settings.backend == "kubernetes":
         # Ports of the nodes belong to everybody on that cluster; devenv forwards instead.
         for service in (release.page, "vault"):

@@ -8,12 +8,11 @@ older release than the one that made the schema is refused.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Iterator
 
+from admin_user import AdminUser, admin_user
 from metadata_database import (
     NotReady,
     as_numbers,
@@ -32,16 +31,6 @@ _LOCK = 0x646576656E76
 
 class Refused(Exception):
     """Going on could lose data."""
-
-
-def admin() -> dict[str, str] | None:
-    """User and password of the admin, from the env file `admin.env`; None where it was not fetched."""
-    path = Path(os.environ["DEVENV_SECRETS_FOLDER"]) / "admin.env"
-    if not path.is_file():
-        return None
-    pairs = (line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
-    values = {name.strip(): "".join(shlex.split(value)) for name, value in pairs}
-    return {"user": values["AIRFLOW_ADMIN_USER"], "password": values["AIRFLOW_ADMIN_PASSWORD"]}
 
 
 def has_user_table(release: str) -> bool:
@@ -72,25 +61,25 @@ def migrate() -> None:
     db.upgradedb(**{name: value for name, value in wanted.items() if name in known})
 
 
-def set_password(connection: Any, user: str, password: str) -> bool:
+def set_password(connection: Any, user: AdminUser) -> bool:
     """Sets an existing user's password if it is another; False when there is no such user."""
     from werkzeug.security import check_password_hash, generate_password_hash
 
     with connection.cursor() as cursor:
-        cursor.execute("SELECT password FROM ab_user WHERE username = %s", (user,))
+        cursor.execute("SELECT password FROM ab_user WHERE username = %s", (user.name,))
         row = cursor.fetchone()
         if row is None:
             return False
-        if not check_password_hash(row[0], password):
+        if not check_password_hash(row[0], user.password):
             cursor.execute(
                 "UPDATE ab_user SET password = %s, active = true WHERE username = %s",
-                (generate_password_hash(password), user),
+                (generate_password_hash(user.password), user.name),
             )
-            say(f"changed the password of {user}")
+            say(f"changed the password of {user.name}")
     return True
 
 
-def make_users(user: str | None, password: str | None) -> None:
+def make_users(user: AdminUser | None) -> None:
     """Roles and permissions, which the webserver then need not look for at each start, and the admin user."""
     from airflow.www.app import cached_app
 
@@ -99,11 +88,11 @@ def make_users(user: str | None, password: str | None) -> None:
         return
     with application.app_context():
         manager = application.appbuilder.sm
-        if manager.find_user(username=user) is None:
+        if manager.find_user(username=user.name) is None:
             role = manager.find_role("Admin")
-            if not manager.add_user(user, user, "admin", f"{user}@localhost", role, password):
-                raise NotReady(f"Airflow did not make the user {user}")
-            say(f"made the user {user}")
+            if not manager.add_user(user.name, user.name, "admin", f"{user.name}@localhost", role, user.password):
+                raise NotReady(f"Airflow did not make the user {user.name}")
+            say(f"made the user {user.name}")
 
 
 def prepare_postgres(url: str, release: str) -> None:
@@ -114,7 +103,7 @@ def prepare_postgres(url: str, release: str) -> None:
         Refused: a later release made it.
     """
     connection = wait_for_connection(url)
-    login = admin() if has_user_table(release) else None
+    user = admin_user() if has_user_table(release) else None
 
     def is_prepared() -> bool:
         noted = noted_release(connection)
@@ -124,7 +113,7 @@ def prepare_postgres(url: str, release: str) -> None:
                 f"back without losing data: set airflow.version to {noted} again, or start with an empty database "
                 "(devenv destroy)"
             )
-        return noted == release and (login is None or set_password(connection, **login))
+        return noted == release and (user is None or set_password(connection, user))
 
     if is_prepared():
         return
@@ -132,21 +121,21 @@ def prepare_postgres(url: str, release: str) -> None:
         if is_prepared():
             return
         say(f"migrating the metadata database from {noted_release(connection) or 'nothing'} to Airflow {release}")
-        prepare_with_airflow(release, login)
-        if login is not None:
-            set_password(connection, **login)
+        prepare_with_airflow(release, user)
+        if user is not None:
+            set_password(connection, user)
         note_release(connection, release)
     say(f"the metadata database is that of Airflow {release}")
 
 
-def prepare_with_airflow(release: str, login: dict[str, str] | None) -> None:
+def prepare_with_airflow(release: str, user: AdminUser | None) -> None:
     """The part that needs Airflow imported: schema, roles, admin user."""
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # a line for each of 300 permissions otherwise
     os.environ["AIRFLOW__WEBSERVER__UPDATE_FAB_PERMS"] = "True"  # to 2.8
     os.environ["AIRFLOW__FAB__UPDATE_FAB_PERMS"] = "True"  # from 2.9 on
     migrate()
     if has_user_table(release):
-        make_users(login["user"] if login else None, login["password"] if login else None)
+        make_users(user)
 
 
 def main() -> None:
@@ -156,7 +145,7 @@ def main() -> None:
     if is_postgres(url):
         prepare_postgres(url, release)
     else:
-        prepare_with_airflow(release, admin() if has_user_table(release) else None)
+        prepare_with_airflow(release, admin_user() if has_user_table(release) else None)
 
 
 if __name__ == "__main__":
