@@ -94,6 +94,7 @@ class Project:
 
 
 def _named(folder: Path) -> Path:
+    folder = folder.resolve()
     if not folder.is_dir():
         raise NoProject(f"there is no folder {folder}")
     if not ((folder / FILE_NAME).exists() or (folder / "dags").is_dir()):
@@ -101,7 +102,7 @@ def _named(folder: Path) -> Path:
             f"{folder} has neither {FILE_NAME} nor a folder dags/",
             hint="devenv init --project FOLDER   makes it a project",
         )
-    return folder.resolve()
+    return folder
 
 
 def _above(environment: Environment) -> Path:

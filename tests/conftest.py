@@ -35,6 +35,8 @@ def hermetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
     class RefusedPopen(subprocess.Popen):  # a class still: annotations and isinstance go on working
         __init__ = refuse
+        _child_created = False  # what its finaliser asks for
+        returncode = 0
 
     monkeypatch.setattr(subprocess, "Popen", RefusedPopen)
     for name in ("system", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "execvpe"):

@@ -94,6 +94,8 @@ def _bad_argument(error: typer.TyperException) -> BadArgument:
     command = context.command_path if context is not None else "devenv"
     message = error.format_message().rstrip(".").replace("Value error, ", "")
     message = re.sub(r"[ .]*\(Possible options: (.*)\)", r"; did you mean \1?", message)
+    message = re.sub(r"\. Choose from:\s*", ": ", message)
+    message = re.sub(r",\n\s*", ", ", message)
     return BadArgument(message[:1].lower() + message[1:], hint=f"{command} --help")
 
 
@@ -114,8 +116,9 @@ def _defect(error: Exception, arguments: Sequence[str], environment: Environment
 def _crash_report(error: Exception, arguments: Sequence[str]) -> str:
     from devenv import __version__
 
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
     lines = [
-        f"devenv {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"devenv {__version__}, Python {platform.python_version()}, {system}",
         f"command: devenv {' '.join(arguments)}",
         f"folder of the program: {Path(__file__).parent.parent}",
         "",

@@ -57,7 +57,7 @@ EXAMPLES = (
 )
 
 GLOBAL_FLAGS = (
-    ("--project FOLDER", "the project; without it, the nearest one above the working folder"),
+    ("--project FOLDER", "the project; else the nearest one above this folder"),
     ("-o, --output FORMAT", "text, or json: one object per line on standard output"),
     ("-q, --quiet", "only what is important; -qq only errors"),
     ("-v, --verbose", "also the output of programs that devenv runs"),

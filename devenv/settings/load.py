@@ -89,7 +89,7 @@ class Effective:
 
     def origin(self, path: KeyPath) -> str:
         """Where the value at `path` came from; "default" when it was not given."""
-        return _nearest(self.origins, path) or "default"
+        return self.origins.get(path, "default")
 
 
 def load(
