@@ -259,3 +259,34 @@ def _excepts(part: str, host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host) in ipaddress.ip_network(part)
     return False
+
+
+def single_context(context: str, namespace: str, paths: list[Path]) -> str:
+    """A kubeconfig with one context only, which is its current one; files that it names by absolute paths.
+
+    Raises:
+        ContextMissing: there is no such context.
+    """
+    import yaml
+
+    documents = _read(paths)
+    chosen = _named(documents, "contexts", context)
+    if chosen is None:
+        raise ContextMissing(f"There is no context {context!r} in {', '.join(str(path) for path in paths)}")
+    about = chosen[1].get("context") or {}
+    document: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": context,
+        "contexts": [{"name": context, "context": {**about, "namespace": namespace}}],
+    }
+    for kind, key in (("clusters", "cluster"), ("users", "user")):
+        found = _named(documents, kind, str(about.get(key, "")))
+        if found is not None:
+            document[kind] = [{**found[1], key: _absolute(found[0], found[1].get(key) or {})}]
+    return str(yaml.safe_dump(document, sort_keys=False))
+
+
+def _absolute(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+    return {key: str(folder / value) if key in names and value else value for key, value in entry.items()}

@@ -363,7 +363,7 @@ class Cluster:
         content_type: str = "application/json",
         timeout: float = _READ_SECONDS,
     ) -> Object:
-        """One request with a JSON answer. Empty values of `query` are left out.
+        """One request with a JSON answer ({} where it is none). Empty values of `query` are left out.
 
         Raises:
             ClusterUnreachable: no answer.
@@ -373,7 +373,10 @@ class Cluster:
         response = self._send(method, path, query, body, content_type, read_timeout=timeout, preload=True)
         if response.status >= 400:
             raise self._error(response.status, response.data)
-        answer = json.loads(response.data) if response.data else {}
+        try:
+            answer = json.loads(response.data)
+        except ValueError:  # /readyz answers "ok"
+            return {}
         return answer if isinstance(answer, dict) else {}
 
     def stream(self, path: str, *, query: Mapping[str, str], read_timeout: float | None) -> Stream:

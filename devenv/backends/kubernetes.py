@@ -1,0 +1,325 @@
+"""The backend `kubernetes`: the same platform in a cluster that the user names, for those who outgrow a laptop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from devenv.backends.minikube.preflight import require_readable
+from devenv.backends.platform import AGENT, PlatformBackend
+from devenv.backends.steps import PlatformStep, answers, namespace_owner, require_own_namespace, shared_steps
+from devenv.boot.step import Progress
+from devenv.cluster.errors import ClusterUnreachable
+from devenv.cluster.kubectl import kubectl_command
+from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
+from devenv.errors import CommandFailed, PlatformError, UsageError
+from devenv.events import Notice, Reporter
+from devenv.process import run
+from devenv.project import Project
+
+if TYPE_CHECKING:
+    from devenv.boot.step import Step
+
+_CLAIMS = ("airflow-dag-pvc", "airflow-logs")
+_REMOVED = (
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "RoleBinding",
+    "Role",
+    "ServiceAccount",
+    "PersistentVolumeClaim",
+)
+_NEEDED = (("create", "deployments", "apps"), ("create", "persistentvolumeclaims", ""), ("create", "pods/exec", ""))
+
+
+class ContextNotNamed(UsageError):
+    """The backend `kubernetes` needs the context by name; devenv never uses the current one.
+
+    So that no `kubectl config use-context` in another terminal turns a boot or a `destroy` towards production.
+    """
+
+    code = "DEVENV-220"
+
+
+class RegistryMissing(UsageError):
+    """The project's own image must reach a cluster that is not on this machine, and no registry is set."""
+
+    code = "DEVENV-221"
+
+
+class ImageNotPushed(PlatformError):
+    """The project's image could not be pushed to the registry."""
+
+    code = "DEVENV-222"
+
+
+class KubernetesBackend(PlatformBackend):
+    """See `Backend`."""
+
+    name: Literal["minikube", "kubernetes", "local"] = "kubernetes"
+
+    def __init__(self, project: Project, reason: str, report: Reporter) -> None:
+        super().__init__(project, reason, report)
+        if not project.settings.kubernetes.context:
+            raise ContextNotNamed(
+                "The backend kubernetes needs the name of a context",
+                hint="devenv up --backend kubernetes --context NAME; `kubectl config get-contexts` lists them.",
+            )
+        self.said_placement = False
+
+    @property
+    def context(self) -> str:
+        """The one that was named."""
+        return str(self.project.settings.kubernetes.context)
+
+    @property
+    def airflow_image(self) -> str:
+        """The project's own image under the registry's name, from which the nodes pull it."""
+        registry = self.project.settings.kubernetes.image_registry
+        return f"{registry.rstrip('/')}/{self.image.name}" if self.image.is_built and registry else self.image.name
+
+    def kubectl(self) -> list[str]:
+        """See `PlatformBackend`."""
+        return kubectl_command(self.context, self.project.environment.variables)
+
+    def published(self) -> Mapping[str, int]:
+        """See `PlatformBackend`: nothing; devenv forwards."""
+        return {}
+
+    def wait_for_images(self, images: Iterable[str], cancelled: threading.Event) -> None:
+        """See `PlatformBackend`: the nodes pull."""
+
+    def deliver(self, images: Sequence[str], output: Callable[[str], None]) -> None:
+        """See `PlatformBackend`: pushes the project's own image to the registry."""
+        variables = self.project.environment.variables
+        try:
+            for image in images:
+                run(["docker", "tag", self.image.name, image], variables=variables)
+                output(run(["docker", "push", image], variables=variables).stdout.strip())
+        except CommandFailed as error:
+            raise ImageNotPushed(
+                f"{', '.join(images)} could not be pushed", hint="docker login, then `devenv up`.", detail=error.detail
+            ) from error
+
+    def arrange(self, objects: Objects) -> Objects:
+        """See `PlatformBackend`: where there are several nodes, volumes that all pods can mount."""
+        nodes = [node for node in self.cluster().list("Node") if not node["spec"].get("unschedulable")]
+        if len(nodes) < 2:
+            return objects
+        if self.project.settings.kubernetes.storage_class:
+            for item in objects:
+                if item["kind"] == "PersistentVolumeClaim":
+                    item["spec"]["accessModes"] = ["ReadWriteMany"]
+            return objects
+        if not self.said_placement:
+            self.said_placement = True
+            self.report(
+                Notice(
+                    "info",
+                    f"{len(nodes)} nodes and no storage class for shared volumes: every pod with the DAG volume runs "
+                    "on the agent's node",
+                    "Set kubernetes.storage_class to one with ReadWriteMany to use them all.",
+                )
+            )
+        return [_beside_agent(item) for item in objects]
+
+    def up_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        return [Preflight(self), Connect(self), PushImage(self), *shared_steps(self)]
+
+    def down_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        return [ScaleDown(self)]
+
+    def destroy_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        return [Remove(self)]
+
+    def destroys(self) -> Sequence[str]:
+        """See `Backend`."""
+        owner, _folder = namespace_owner(self)
+        if owner == self.project.identifier:
+            return [f"namespace {self.namespace} of context {self.context}, with its volumes"]
+        return [f"{kind} {name} in namespace {self.namespace}" for kind, name in self.own_objects()]
+
+    def own_objects(self) -> list[tuple[str, str]]:
+        """What carries this environment's label, in the order in which it is removed."""
+        labels = f"{ENVIRONMENT_LABEL}={self.project.identifier}"
+        return [
+            (kind, item["metadata"]["name"])
+            for kind in _REMOVED
+            for item in self.cluster().list(kind, self.namespace, labels=labels)
+        ]
+
+
+class KubernetesStep(PlatformStep):
+    """A step of this backend."""
+
+    backend: KubernetesBackend
+
+
+class Preflight(KubernetesStep):
+    """What can be known without the cluster."""
+
+    name: ClassVar[str] = "preflight"
+    title: ClassVar[str] = "Check this machine"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return False
+
+    def run(self, progress: Progress) -> str:  # noqa: ARG002
+        """See `Step`."""
+        backend = self.backend
+        require_readable(backend.project.dag_folder)
+        backend.cluster()
+        if backend.image.is_built and not backend.project.settings.kubernetes.image_registry:
+            raise RegistryMissing(
+                f"{backend.image.name} must reach the cluster of context {backend.context}, and no registry is set",
+                hint='Set kubernetes.image_registry = "registry.example.com/team" in devenv.toml.',
+            )
+        return f"context {backend.context}"
+
+
+class Connect(KubernetesStep):
+    """The cluster answers, and this user may do what is needed."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Reach the cluster"
+    after: ClassVar[tuple[str, ...]] = ("preflight",)
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return False
+
+    def run(self, progress: Progress) -> str:  # noqa: ARG002
+        """See `Step`."""
+        from devenv.cluster.errors import AccessDenied
+
+        backend = self.backend
+        cluster = backend.cluster()
+        if not answers(backend):
+            raise ClusterUnreachable(
+                f"The cluster of context {backend.context!r} does not answer at {cluster.access.server}",
+                hint=f"kubectl --context {backend.context} get nodes",
+            )
+        require_own_namespace(backend)
+        for verb, resource, group in _NEEDED:
+            if not cluster.can_i(verb, resource, backend.namespace, group=group):
+                raise AccessDenied(
+                    f"Your account in context {backend.context} may not {verb} {resource} in {backend.namespace}",
+                    hint="Ask the cluster's administrator for the role `admin` in that namespace.",
+                )
+        return f"Kubernetes {cluster.version()}"
+
+
+class PushImage(KubernetesStep):
+    """The project's own image, to the registry."""
+
+    name: ClassVar[str] = "images"
+    title: ClassVar[str] = "Push the image"
+    after: ClassVar[tuple[str, ...]] = ("build",)
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return not self.backend.image.is_built
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+        progress(backend.airflow_image, None)
+        backend.deliver([backend.airflow_image], backend.build_output(self.name))
+        return backend.airflow_image
+
+
+class ScaleDown(KubernetesStep):
+    """No pods, all data."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Stop the pods"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return not self._running()
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+        for item in self._running():
+            progress(component_of(item), None)
+            backend.cluster().merge(
+                item["kind"], item["metadata"]["name"], backend.namespace, {"spec": {"replicas": 0}}
+            )
+        return "the data stays"
+
+    def _running(self) -> list[Object]:
+        backend = self.backend
+        labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
+        return [
+            item
+            for kind in ("Deployment", "StatefulSet")
+            for item in backend.cluster().list(kind, backend.namespace, labels=labels)
+            if int(item["spec"].get("replicas", 1)) > 0
+        ]
+
+
+class Remove(KubernetesStep):
+    """Everything with this environment's label; the namespace only where devenv made it."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Remove the environment"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return not self.backend.destroys()
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+        cluster = backend.cluster()
+        for kind, name in backend.own_objects():
+            progress(f"{kind} {name}", None)
+            cluster.delete(kind, name, backend.namespace)
+        labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
+        for kind in ("ClusterRoleBinding", "ClusterRole"):
+            for item in cluster.list(kind, labels=labels):
+                cluster.delete(kind, item["metadata"]["name"])
+        live = cluster.get("Namespace", backend.namespace)
+        if live is not None and environment_of(live) == backend.project.identifier:
+            progress(f"namespace {backend.namespace}", None)
+            cluster.delete("Namespace", backend.namespace, wait_seconds=180)
+        return ""
+
+
+def _beside_agent(item: Object) -> Object:
+    """An object whose pods, if they mount the shared claims, run on the agent's node; task pods' template too."""
+    import yaml
+
+    data = item.get("data") or {}
+    if item["kind"] == "ConfigMap" and "pod-template.yaml" in data:
+        pod = yaml.safe_load(data["pod-template.yaml"])
+        _place(pod["spec"])
+        data["pod-template.yaml"] = yaml.safe_dump(pod, sort_keys=False)
+    spec = ((item.get("spec") or {}).get("template") or {}).get("spec")
+    if spec is not None and component_of(item) != AGENT:
+        _place(spec)
+    return item
+
+
+def _place(spec: Object) -> None:
+    claims = {(volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in spec.get("volumes") or []}
+    if not claims.intersection(_CLAIMS):
+        return
+    spec.setdefault("affinity", {})["podAffinity"] = {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/component": AGENT}},
+                "topologyKey": "kubernetes.io/hostname",
+            }
+        ]
+    }

@@ -1,0 +1,1 @@
+"""Airflow on a minikube of its own, on this machine."""

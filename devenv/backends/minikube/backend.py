@@ -1,0 +1,133 @@
+"""The backend `minikube`: a profile of its own, with one environment in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from devenv.backends import reach
+from devenv.backends.minikube import preflight
+from devenv.backends.minikube.images import Loader
+from devenv.backends.minikube.program import Minikube, Profile
+from devenv.backends.platform import PlatformBackend, images_of
+from devenv.backends.steps import shared_steps
+from devenv.cluster.kubectl import kubectl_command
+from devenv.events import Reporter
+from devenv.project import Project
+
+if TYPE_CHECKING:
+    from devenv.boot.step import Step
+
+NODE_PORTS = {"airflow": 30080, "vault": 30820}
+"""The ports of the node on which the Services of `minikube/base` answer."""
+
+
+class MinikubeBackend(PlatformBackend):
+    """See `Backend`."""
+
+    name: Literal["minikube", "kubernetes", "local"] = "minikube"
+
+    def __init__(self, project: Project, reason: str, report: Reporter) -> None:
+        super().__init__(project, reason, report)
+        self.minikube = Minikube(project.settings.minikube.profile, project.environment)
+        self.loader = Loader(self.minikube, project.environment)
+        self.runtime_up = threading.Event()
+        self._profile: Profile | None = None
+        self._looked = False
+
+    @property
+    def context(self) -> str:
+        """Minikube names the context as the profile."""
+        return self.minikube.profile
+
+    def kubectl(self) -> list[str]:
+        """See `PlatformBackend`."""
+        return kubectl_command(self.context, self.project.environment.variables, minikube_profile=self.minikube.profile)
+
+    def profile(self, *, anew: bool = False) -> Profile | None:
+        """The profile as minikube has it; looked up once."""
+        if anew or not self._looked:
+            self._profile = self.minikube.find()
+            self._looked = True
+        return self._profile
+
+    def published(self) -> Mapping[str, int]:
+        """See `PlatformBackend`: what minikube published when the profile was made, where its driver can."""
+        profile = self.profile()
+        if profile is None:
+            return {}
+        names = {NODE_PORTS["airflow"]: self.release.page, NODE_PORTS["vault"]: "vault"}
+        return {names[node]: here for node, here in profile.ports.items() if node in names}
+
+    def by_exec(self) -> bool:
+        """Whether the node is a container with containerd, into which images can be streamed."""
+        profile = self.profile()
+        return profile is not None and profile.driver == "docker" and profile.runtime == "containerd"
+
+    def wanted_images(self) -> list[str]:
+        """The images that the platform runs, the largest first: everything needs Airflow's."""
+        images = [image for item in self.workloads() for image in images_of(item)]
+        return sorted(dict.fromkeys(images), key=lambda image: image != self.airflow_image)
+
+    def wait_for_images(self, images: Iterable[str], cancelled: threading.Event) -> None:
+        """See `PlatformBackend`."""
+        self.loader.wait(images, cancelled)
+
+    def deliver(self, images: Sequence[str], output: Callable[[str], None]) -> None:  # noqa: ARG002
+        """See `PlatformBackend`."""
+        self.loader.load(images, by_exec=self.by_exec())
+
+    def stopped(self) -> str:
+        """See `PlatformBackend`; for the docker driver without waiting for an address that nobody has."""
+        profile = self.profile()
+        if profile is None:
+            return "missing"
+        if profile.driver == "docker":
+            state = preflight.node_state(self.minikube.profile, self.project.environment.variables)
+            return "" if state == "running" else "stopped"
+        return "" if self.minikube.status().running else "stopped"
+
+    def up_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        from devenv.backends.minikube import steps
+
+        return [
+            steps.Preflight(self),
+            steps.StartCluster(self),
+            steps.LoadImages(self),
+            *shared_steps(self),
+        ]
+
+    def down_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        from devenv.backends.minikube import steps
+
+        return [steps.StopCluster(self)]
+
+    def destroy_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+        from devenv.backends.minikube import steps
+
+        return [steps.DeleteCluster(self)]
+
+    def destroys(self) -> Sequence[str]:
+        """See `Backend`."""
+        from devenv.backends.minikube.owner import require_owner
+
+        profile = self.profile()
+        if profile is None:
+            return []
+        require_owner(self, profile)
+        return [
+            f"minikube's profile {profile.name}, with Airflow's database, task logs, Vault and the DAG volume",
+        ]
+
+    def chosen_ports(self) -> dict[int, int]:
+        """Node port → a free port on 127.0.0.1, for a new profile; those of the settings first."""
+        ports = self.project.settings.ports
+        taken: set[int] = set()
+        return {
+            NODE_PORTS["airflow"]: reach.choose(ports.airflow, "Airflow", self.report, taken=taken),
+            NODE_PORTS["vault"]: reach.choose(ports.vault, "Vault", self.report, taken=taken),
+        }

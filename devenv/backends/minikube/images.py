@@ -1,0 +1,176 @@
+"""Images of the laptop's Docker engine into minikube's node, while its control plane still boots.
+
+For the docker driver with containerd they go as one stream from `docker save` into the node's containerd, so that
+layers which several images share travel once. Everything else goes by `minikube image load`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from devenv.backends.minikube.errors import ImagesNotLoaded
+from devenv.environment import Environment
+from devenv.errors import DevenvError
+from devenv.process import run, start, stop
+
+if TYPE_CHECKING:
+    from devenv.backends.minikube.program import Minikube
+
+_SETTLE_SECONDS = 0.5
+
+
+def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, str]:
+    """Those of the images that the laptop's Docker engine has → their ids; empty where no engine answers."""
+    import docker
+    import docker.errors
+
+    found: dict[str, str] = {}
+    try:
+        client = _engine(environment.variables)
+    except (docker.errors.DockerException, OSError):
+        return found
+    with contextlib.closing(client):
+        for name in names:
+            with contextlib.suppress(docker.errors.DockerException, OSError):
+                found[name] = str(client.images.get(name).id)
+    return found
+
+
+def _engine(variables: Mapping[str, str]) -> docker.DockerClient:  # type: ignore[name-defined]  # noqa: F821
+    """The engine that the docker command line uses: `DOCKER_HOST`, or its current context (Docker Desktop, Colima)."""
+    import docker
+    from docker.context import ContextAPI
+
+    if variables.get("DOCKER_HOST"):
+        return docker.from_env(environment=dict(variables))
+    context = ContextAPI.get_current_context()
+    host = context.Host if context is not None else None
+    return docker.DockerClient(base_url=host, timeout=30) if host else docker.from_env(environment=dict(variables))
+
+
+def full_name(image: str) -> str:
+    """An image's name as containerd writes it: "postgres:15" is "docker.io/library/postgres:15"."""
+    name, at, digest = image.partition("@")
+    head, slash, rest = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif not ("." in head or ":" in head or head == "localhost"):
+        name = f"docker.io/{name}"
+    if ":" not in name.rpartition("/")[2] and not at:
+        name += ":latest"
+    return f"{name}{at}{digest}" if rest or not slash else name
+
+
+class Loader:
+    """Loads images into the node, and tells who waits for one when it is there.
+
+    Args:
+        minikube: the program, for drivers and runtimes without a faster way.
+        environment: with the variables of docker.
+    """
+
+    def __init__(self, minikube: Minikube, environment: Environment) -> None:
+        self._minikube = minikube
+        self._environment = environment
+        self._change = threading.Condition()
+        self._pending: set[str] | None = None
+        self._cancelled = False
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def plan(self, images: Iterable[str]) -> None:
+        """Says which images will be loaded: who waits for another one need not."""
+        with self._change:
+            self._pending = set(images)
+            self._change.notify_all()
+
+    def done(self, images: Iterable[str]) -> None:
+        """Says that images are in the node, or will not come from here."""
+        with self._change:
+            self._pending = (self._pending or set()) - set(images)
+            self._change.notify_all()
+
+    def wait(self, images: Iterable[str], cancelled: threading.Event) -> None:
+        """Returns once none of the images is still on its way, or `cancelled` is set."""
+        wanted = set(images)
+        with self._change:
+            while not cancelled.is_set() and not self._cancelled and (self._pending is None or wanted & self._pending):
+                self._change.wait(_SETTLE_SECONDS)
+
+    def missing(self, images: Mapping[str, str], *, by_exec: bool) -> list[str]:
+        """Those of the laptop's images (name → id) that the node lacks, or has in another version."""
+        if not by_exec:
+            there = self._minikube.list_images()
+            return [image for image in images if full_name(image) not in there]
+        done = run(
+            ["docker", "exec", self._minikube.profile, "crictl", "images", "-o", "json"],
+            variables=self._environment.variables,
+            check=False,
+        )
+        ids: dict[str, str] = {}
+        with contextlib.suppress(ValueError):
+            for entry in json.loads(done.stdout or "{}").get("images") or []:
+                ids.update({tag: str(entry.get("id", "")) for tag in entry.get("repoTags") or []})
+        # The containerd image store of newer engines counts by the manifest, not by the configuration as the
+        # node does; there, and only there, no id matches, and the name has to do.
+        comparable = any(identifier in ids.values() for identifier in images.values())
+        return [
+            image
+            for image, identifier in images.items()
+            if full_name(image) not in ids or (comparable and ids[full_name(image)] != identifier)
+        ]
+
+    def load(self, images: Sequence[str], *, by_exec: bool) -> None:
+        """Loads images.
+
+        Raises:
+            ImagesNotLoaded: neither way worked.
+            KeyboardInterrupt: it was cancelled.
+        """
+        if not images:
+            return
+        if by_exec and self._stream(images):
+            return
+        if self._cancelled:
+            raise KeyboardInterrupt
+        try:
+            self._minikube.load_images(images)
+        except DevenvError as error:
+            raise ImagesNotLoaded(
+                f"minikube could not load {', '.join(images)}",
+                hint="`devenv up` tries again; `docker system df` shows whether the disk is full.",
+                detail=error.detail or error.message,
+            ) from error
+
+    def _stream(self, images: Sequence[str]) -> bool:
+        """`docker save` into the node's containerd; False when that failed."""
+        variables = self._environment.variables
+        into = ["docker", "exec", "-i", self._minikube.profile, "ctr", "-n", "k8s.io", "images", "import", "-"]
+        save = start(["docker", "save", *images], variables=variables, stderr=subprocess.DEVNULL)
+        take = start(into, stdin=save.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, variables=variables)
+        assert save.stdout is not None
+        save.stdout.close()  # so that `docker save` ends when the other side does
+        with self._change:
+            self._children = [save, take]
+            cancelled = self._cancelled
+        if cancelled:
+            self.cancel()
+        try:
+            return take.wait() == 0 and save.wait() == 0
+        finally:
+            for child in (save, take):
+                stop(child, grace=1.0)
+
+    def cancel(self) -> None:
+        """Ends a running load."""
+        with self._change:
+            self._cancelled = True
+            children = list(self._children)
+            self._change.notify_all()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()

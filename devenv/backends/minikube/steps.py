@@ -1,0 +1,236 @@
+"""The steps that only minikube has: preflight, the cluster itself, images into its node; and their reverse."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ClassVar
+
+from devenv.backends.minikube import preflight
+from devenv.backends.minikube.errors import PortTaken
+from devenv.backends.minikube.images import laptop_images
+from devenv.backends.minikube.owner import require_owner
+from devenv.backends.steps import answers
+from devenv.boot.step import Progress, Step
+from devenv.errors import DevenvError
+from devenv.events import Notice
+
+if TYPE_CHECKING:
+    from devenv.backends.minikube.backend import MinikubeBackend
+
+RUNTIME_UP = "Preparing Kubernetes"
+"""minikube's step at whose start the node's container runtime is configured and runs for good."""
+
+
+class MinikubeStep(Step):
+    """A step of this backend."""
+
+    def __init__(self, backend: MinikubeBackend) -> None:
+        self.backend = backend
+
+
+class Preflight(MinikubeStep):
+    """What would make the boot fail later is told now."""
+
+    name: ClassVar[str] = "preflight"
+    title: ClassVar[str] = "Check this machine"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return False
+
+    def run(self, progress: Progress) -> str:  # noqa: ARG002
+        """See `Step`."""
+        backend = self.backend
+        preflight.require_readable(backend.project.dag_folder)
+        profile = backend.profile(anew=True)
+        if profile is not None:
+            require_owner(backend, profile)
+            if not backend.stopped():
+                return "minikube runs"
+        for warning in preflight.check(backend.project, creating=profile is None):
+            backend.report(Notice("warning", warning))
+        return ""
+
+
+class StartCluster(MinikubeStep):
+    """minikube, made or started again."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Start minikube"
+    after: ClassVar[tuple[str, ...]] = ("preflight",)
+
+    def check(self) -> bool:
+        """See `Step`; a node that runs is not enough: Docker Desktop's restart leaves it without an API server."""
+        backend = self.backend
+        done = backend.profile() is not None and not backend.stopped() and answers(backend)
+        if done:
+            backend.runtime_up.set()
+        return done
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+
+        def told(message: str, fraction: float | None) -> None:
+            if message == RUNTIME_UP:
+                backend.profile(anew=True)
+                backend.runtime_up.set()
+            progress(message, fraction)
+
+        profile = backend.profile()
+        settings, owner = backend.project.settings.minikube, backend.project.identifier
+        try:
+            if profile is None:
+                ports = backend.chosen_ports() if preflight.uses_docker(backend.project) else {}
+                backend.minikube.start(settings, told, owner=owner, ports=ports, create=True)
+            else:
+                self._start_again(told)
+        finally:
+            backend.profile(anew=True)
+            backend.forget_cluster()
+            backend.runtime_up.set()
+        found = backend.profile()
+        if found is not None:
+            require_owner(backend, found)
+        return f"Kubernetes {found.kubernetes}" if found else ""
+
+    def _start_again(self, progress: Progress) -> None:
+        """A stopped profile; where a port that it publishes is held by somebody else, its node gets another."""
+        backend = self.backend
+        profile = backend.profile()
+        assert profile is not None
+        settings, owner = backend.project.settings.minikube, backend.project.identifier
+        state = preflight.node_state(profile.name, backend.project.environment.variables)
+        if state == "paused" or (profile.driver != "docker" and backend.minikube.status().apiserver == "Paused"):
+            backend.minikube.unpause(progress)
+            if answers(backend):
+                return
+        if profile.ports and state != "running" and self._ports_taken():
+            self._publish_anew(progress)
+            return
+        try:
+            backend.minikube.start(settings, progress, owner=owner, ports={}, create=False)
+        except PortTaken:
+            self._publish_anew(progress)
+
+    def _ports_taken(self) -> bool:
+        from devenv.backends import reach
+
+        return any(not reach.is_free(port) for port in self.backend.published().values())
+
+    def _publish_anew(self, progress: Progress) -> None:
+        """Makes the node's container anew with free ports. What it holds lies in a volume, which stays."""
+        from devenv.process import run
+
+        backend = self.backend
+        progress("another port, because one is taken", None)
+        run(["docker", "rm", "--force", backend.minikube.profile], variables=backend.project.environment.variables)
+        settings, owner = backend.project.settings.minikube, backend.project.identifier
+        backend.minikube.start(settings, progress, owner=owner, ports=backend.chosen_ports(), create=False)
+
+    def cancel(self) -> None:
+        """See `Step`."""
+        self.backend.minikube.cancel()
+
+
+class LoadImages(MinikubeStep):
+    """The images that the laptop's Docker engine has, into the node."""
+
+    name: ClassVar[str] = "images"
+    title: ClassVar[str] = "Load images"
+    after: ClassVar[tuple[str, ...]] = ("build", "manifests")
+
+    def __init__(self, backend: MinikubeBackend) -> None:
+        super().__init__(backend)
+        self._missing: list[str] = []
+        self._cancelled = threading.Event()
+
+    def check(self) -> bool:
+        """See `Step`."""
+        backend = self.backend
+        if not backend.runtime_up.is_set():
+            return False
+        self._missing = self._find_missing()
+        return not self._missing
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+        progress("waits for the node", None)
+        backend.runtime_up.wait()
+        if self._cancelled.is_set():
+            raise KeyboardInterrupt
+        missing = self._missing or self._find_missing()
+        if not missing:
+            return ""
+        progress(", ".join(missing), None)
+        try:
+            backend.deliver(missing, backend.build_output(self.name))
+        except DevenvError as error:
+            # The node may still be able to pull them: what it says then is told by the steps that wait for pods.
+            backend.report(Notice("warning", error.message, error.hint or ""))
+        finally:
+            backend.loader.done(missing)
+        return ", ".join(missing)
+
+    def _find_missing(self) -> list[str]:
+        backend = self.backend
+        here = laptop_images(backend.wanted_images(), backend.project.environment)
+        missing = backend.loader.missing(here, by_exec=backend.by_exec())
+        backend.loader.plan(missing)
+        return missing
+
+    def cancel(self) -> None:
+        """See `Step`."""
+        self._cancelled.set()
+        self.backend.runtime_up.set()
+        self.backend.loader.cancel()
+
+
+class StopCluster(MinikubeStep):
+    """minikube stopped, its data kept."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Stop minikube"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        backend = self.backend
+        profile = backend.profile(anew=True)
+        if profile is None:
+            return True
+        require_owner(backend, profile)
+        return bool(backend.stopped())
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        self.backend.minikube.stop(progress)
+        return "the data stays"
+
+    def cancel(self) -> None:
+        """See `Step`."""
+        self.backend.minikube.cancel()
+
+
+class DeleteCluster(MinikubeStep):
+    """The profile deleted, with everything in it."""
+
+    name: ClassVar[str] = "cluster"
+    title: ClassVar[str] = "Delete minikube's profile"
+
+    def check(self) -> bool:
+        """See `Step`."""
+        return self.backend.profile(anew=True) is None
+
+    def run(self, progress: Progress) -> str:
+        """See `Step`."""
+        backend = self.backend
+        profile = backend.profile()
+        assert profile is not None
+        require_owner(backend, profile)
+        backend.minikube.delete(progress)
+        return profile.name
+
+    def cancel(self) -> None:
+        """See `Step`."""
+        self.backend.minikube.cancel()
