@@ -1,1 +1,1 @@
-"""What can be wrong, found by checks that each carry a cause and a remedy."""
+"""Looks for what is wrong with a laptop and an environment; each finding has a cause and a remedy."""
