@@ -138,8 +138,10 @@ class Parser:
         """Serves until it is told to end, or nobody came for long."""
         while not self._over:
             self._start_children()
+            registered = self._selector.get_map()
             for key, _ in self._selector.select(self._patience()):
-                key.data(key.fileobj)
+                if registered.get(key.fileobj) is key:  # not closed, nor its number reused, by a handler before
+                    key.data(key.fileobj)
             self._enforce()
             if self._session is None and time.monotonic() - self._left >= float(self._options["linger"]):
                 return
