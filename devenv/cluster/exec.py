@@ -74,8 +74,12 @@ class ExecDuplex:
 
     def end_input(self) -> bool:
         """Closes the program's standard input; False where the server's protocol cannot (before v5)."""
+        import websocket
+
         if self._can_half_close:
-            self._client.send_binary(bytes((_CLOSE, _STDIN)))
+            # A short program may have ended already, and the connection with it.
+            with contextlib.suppress(websocket.WebSocketException, OSError, AttributeError):
+                self._client.send_binary(bytes((_CLOSE, _STDIN)))
         return self._can_half_close
 
     def read(self, timeout: float | None = None) -> bytes:

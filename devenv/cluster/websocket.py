@@ -88,6 +88,11 @@ class SharedSocket:
         """Ends the connection under TLS: whoever waits in `recv` wakes up."""
         socket.socket.shutdown(self._connection, how)
 
+    @property
+    def _closed(self) -> bool:
+        # websocket-client's `shutdown` asks for this attribute of `socket.socket`, and closes nothing without it.
+        return self._connection.fileno() < 0
+
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
