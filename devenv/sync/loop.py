@@ -310,6 +310,8 @@ class SyncLoop:
             self._report(
                 WatchStarted(folders, mirror.files(), target.name, watcher, max(0.0, self._monotonic() - began))
             )
+            if target.capabilities.note:
+                self._report(Notice("info", target.capabilities.note))
         self._connected = True
         while not self._stop.is_set():
             self._turn(mirror)

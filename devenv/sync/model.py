@@ -97,6 +97,8 @@ class Capabilities:
     """Names with other characters than letters, digits, `-`, `_` and `.`."""
     case_sensitive: bool = True
     """`A.py` and `a.py` are two files."""
+    note: str = ""
+    """What a person should know of this transport, said once."""
     max_total_bytes: int | None = None
     max_file_bytes: int | None = None
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.conformance import CASES, Case, Held, Place, World
-from support.sync import OWNER, RecordingTarget, Watching, project_at, tree
+from tests.support.conformance import CASES, Case, Held, Place, World
+from tests.support.sync import OWNER, RecordingTarget, Watching, project_at, tree
 
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
 from devenv.sync.ignore import Ignore

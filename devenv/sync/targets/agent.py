@@ -148,9 +148,9 @@ def program() -> bytes:
     return packed.getvalue()
 
 
-def agent_command(python: str = "python3") -> list[str]:
-    """What to run beside the volume: a Python that reads the agent from its standard input."""
-    return [python, "-u", "-c", _BOOTSTRAP]
+def agent_command(python: str = "python3", *, module: str = "session") -> list[str]:
+    """What to run beside the volume: a Python that reads the agent from its standard input, and runs this module."""
+    return [python, "-u", "-c", _BOOTSTRAP.replace("devenv.agent.session", f"devenv.agent.{module}")]
 
 
 class AgentTarget:

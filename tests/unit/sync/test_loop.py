@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.sync import OWNER, Events, RecordingTarget, ScriptedWatcher, Watching, project_at, tree
+from tests.support.sync import OWNER, Events, RecordingTarget, ScriptedWatcher, Watching, project_at, tree
 
 from devenv.events import (
     BatchSynced,

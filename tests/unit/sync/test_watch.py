@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.sync import Events
+from tests.support.sync import Events
 
 from devenv.events import Notice
 from devenv.sync import watch
