@@ -96,12 +96,14 @@ class Running:
             program=self.program,
         )
 
-    def fetch(self, folder: Path, component: str = "scheduler", **more: str) -> "subprocess.CompletedProcess[str]":
+    def fetch(
+        self, folder: Path, component: str = "scheduler", interpreter: str = sys.executable, **more: str
+    ) -> "subprocess.CompletedProcess[str]":
         """fetch_secrets.py as a process, with the login that `local.fetch` left."""
         login = self.project.folder / "etc" / "vault" / component
         folder.mkdir(exist_ok=True)
         return subprocess.run(
-            [sys.executable, str(programs.folder() / "fetch_secrets.py")],
+            [interpreter, str(programs.folder() / "fetch_secrets.py")],
             env={
                 "VAULT_ADDR": self.address,
                 "DEVENV_COMPONENT": component,
@@ -339,3 +341,23 @@ def test_a_vault_that_forgot_everything_is_seeded_again_while_a_pod_waits(vault:
         process.stop(waiting)
         if keeper.ident:
             keeper.join(10)
+
+
+def test_the_programs_run_on_the_python_of_the_published_images(vault: Running, tmp_path: Path) -> None:
+    """Airflow 2.7's images have Python 3.8."""
+    candidates = [shutil.which("python3.8"), *Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8")]
+    interpreter = next((str(each) for each in reversed(candidates) if each), None)
+    if interpreter is None:
+        pytest.skip("there is no Python 3.8")
+    fetched = vault.fetch(tmp_path, interpreter=interpreter)
+    assert fetched.returncode == 0, fetched.stderr
+    loaded = subprocess.run(
+        [
+            interpreter,
+            "-B",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(programs.folder())!r}); import seed_vault",
+        ],
+        check=False,
+    )
+    assert loaded.returncode == 0

@@ -1,0 +1,149 @@
+"""Where values come from, who may read them, and what becomes of them when a file is lost."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from devenv.environment import Environment
+from devenv.project import Project
+from devenv.settings.schema import SecretFile, Settings, VaultSettings
+from devenv.vault import layout, seeds
+from devenv.vault.errors import SeedsInvalid, SeedsUnsafe
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make(tmp_path)
+
+
+def make(base: Path, **vault: object) -> Project:
+    folder = base / "shop"
+    folder.mkdir(exist_ok=True)
+    environment = Environment(variables={"DEVENV_DATA": str(base / "data")}, home=base / "home")
+    return Project(folder, Settings(vault=VaultSettings.model_validate(vault)), environment)
+
+
+def own_file(base: Path, text: str, *, mode: int = 0o600, name: str = "seeds.toml") -> Path:
+    path = base / name
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_generated_keys_are_kept_for_their_owner_alone(project: Project) -> None:
+    first = seeds.load_or_create(project)
+    assert seeds.load_or_create(project) == first
+    assert seeds.kept_file(project).stat().st_mode & 0o777 == 0o600
+    assert seeds.kept_file(project).parent.stat().st_mode & 0o777 == 0o700
+    assert len(base64.urlsafe_b64decode(first.generated["fernet_key"])) == 32
+    assert len(set(first.generated.values())) == len(first.generated)
+    assert first.generated["root_token"] not in repr(first)
+
+
+def test_a_lost_laptop_file_is_made_again_from_the_cluster(project: Project) -> None:
+    first = seeds.load_or_create(project).with_values("kyuubi/database", {"KYUUBI_PASSWORD": "mine"})
+    first = first.with_values("variables/region", {"value": "eu"})
+    seeds.save(project, first)
+    secret = seeds.seed_secret(project, first)
+    seeds.kept_file(project).unlink()
+    again = seeds.load_or_create(project, secret)
+    assert again.generated == first.generated
+    assert again.kept == {"kyuubi/database": {"KYUUBI_PASSWORD": "mine"}, "variables/region": {"value": "eu"}}
+
+
+def test_the_cluster_rules_over_generated_keys_and_the_laptop_over_given_values(project: Project) -> None:
+    cluster = seeds.load_or_create(project).with_values("variables/old", {"value": "removed since"})
+    secret = seeds.seed_secret(project, cluster)
+    seeds.kept_file(project).unlink()
+    seeds.save(project, seeds.load_or_create(project).with_values("variables/new", {"value": "x"}))
+    merged = seeds.load_or_create(project, secret)
+    assert merged.generated == cluster.generated
+    assert merged.kept == {"variables/new": {"value": "x"}}
+
+
+def test_a_file_of_the_users_own_goes_over_what_devenv_keeps(tmp_path: Path) -> None:
+    path = own_file(
+        tmp_path,
+        '[secrets."kyuubi/database"]\nKYUUBI_PASSWORD = {command = ["op", "read", "x"]}\nKYUUBI_PORT = 10010\n'
+        '[connections]\nshop = "postgresql://db/shop"\n[variables]\nregion = "eu"\ndebug = true\n',
+    )
+    project = make(tmp_path, seeds=str(path))
+    found = seeds.load_or_create(project).with_values("kyuubi/database", {"KYUUBI_PORT": "1", "KYUUBI_USER": "ada"})
+    assert found.given() == {
+        "kyuubi/database": {
+            "KYUUBI_PASSWORD": seeds.Command(("op", "read", "x")),
+            "KYUUBI_PORT": "10010",
+            "KYUUBI_USER": "ada",
+        },
+        "connections/shop": {"conn_uri": "postgresql://db/shop"},
+        "variables/region": {"value": "eu"},
+        "variables/debug": {"value": "true"},
+    }
+
+
+def test_files_that_others_can_read_or_that_would_be_committed_are_refused(tmp_path: Path) -> None:
+    readable = own_file(tmp_path, "", mode=0o640)
+    with pytest.raises(SeedsUnsafe, match="mode 0640") as caught:
+        seeds.load_or_create(make(tmp_path, seeds=str(readable)))
+    assert caught.value.hint == f"chmod 600 {readable}"
+    inside = own_file(tmp_path / "shop", "")
+    with pytest.raises(SeedsUnsafe, match="lies in the project's folder"):
+        seeds.load_or_create(make(tmp_path, seeds=str(inside)))
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    committed = own_file(tmp_path / "repository", "")
+    with pytest.raises(SeedsUnsafe, match="lies in the repository"):
+        seeds.load_or_create(make(tmp_path, seeds=str(committed)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[secrets]\nx = 1\n", "x must be a table"),
+        ('[secrets."a/b"]\nK = {command = "op read"}\n', "a/b K must be text, or"),
+        ('[secret]\nx = "1"\n', "unknown table 'secret'"),
+        ("[secrets\n", "Cannot read"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = own_file(tmp_path, text)
+    with pytest.raises(SeedsInvalid, match=message):
+        seeds.load_or_create(make(tmp_path, seeds=str(path)))
+
+
+def test_a_damaged_secret_in_the_cluster_is_named(project: Project) -> None:
+    with pytest.raises(SeedsInvalid, match="vault-seed in the cluster is damaged"):
+        seeds.load_or_create(project, {"data": {"seed.json": "bm8="}})
+
+
+def test_the_secret_carries_who_owns_it_and_no_value_in_its_metadata(project: Project) -> None:
+    found = seeds.load_or_create(project)
+    secret = seeds.seed_secret(project, found)
+    assert secret["metadata"]["labels"]["devenv.io/environment"] == project.identifier
+    assert found.generated["postgres_password"] not in json.dumps(secret["metadata"])
+    document = seeds.decode_secret(secret)
+    assert document["auth"]["roles"]["task"] == {
+        "bound_service_account_names": ["task"],
+        "bound_service_account_namespaces": ["airflow"],
+        "token_no_default_policy": True,
+        "token_policies": ["devenv-task"],
+        "token_ttl": 3600,
+    }
+
+
+def test_policies_are_made_from_the_list_that_pods_fetch_from(tmp_path: Path) -> None:
+    settings = VaultSettings(
+        mount="team", secrets={"warehouse": SecretFile(path="warehouse/reader", file="warehouse.env")}
+    )
+    listing = layout.secrets_list(settings)
+    assert layout.policy(listing, "postgres").count("path ") == 3
+    assert 'path "team/data/postgres/airflow"' in layout.policy(listing, "postgres")
+    task = layout.policy(listing, "task")
+    assert 'path "team/data/warehouse/reader"' in task
+    assert 'path "team/data/connections/*"' in task
+    assert "airflow/admin" not in task
+    assert "create" not in task
+    assert "list" not in task
+    assert layout.readers(listing, "airflow/admin") == ["api-server", "scheduler", "webserver"]
+    assert layout.readers(listing, "variables/region") == []
