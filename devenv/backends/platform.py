@@ -400,8 +400,18 @@ class PlatformBackend(ABC):
 
         settings = self.project.settings
         owner = Owner(self.project.identifier, platform.node(), _user(), str(self.project.folder))
-        options = AgentOptions(claim="/devenv/claim", airflow="/opt/airflow", check=settings.check)
         roots = [root.name for root in roots_of(self.project)]
+        if settings.sync.transport == "configmap":
+            from devenv.sync.targets.configmap import ConfigMapTarget
+
+            return ConfigMapTarget(self.cluster(), self.namespace, self.project.identifier, roots)
+        if settings.sync.transport == "kubectl-cp":
+            from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
+
+            return KubectlCopyTarget(
+                self.kubectl(), self.namespace, lambda: self._pod_of(AGENT), AGENT, owner, roots=roots
+            )
+        options = AgentOptions(claim="/devenv/claim", airflow="/opt/airflow", check=settings.check)
         return AgentTarget(self._agent_session, listener, owner, roots, options)
 
     def _agent_session(self) -> Duplex:

@@ -102,7 +102,7 @@ class AgentOptions:
     """How the agent finds and treats what it writes.
 
     Attributes:
-        claim: the folder where the roots are written: `/devenv/claim`.
+        claim: the folder where the roots are written: `/devenv/claim`; None: nothing is written, only parsed.
         airflow: the folder where Airflow sees the same roots: `/opt/airflow`; equal to `claim` on the local backend.
         verdicts: parse DAG files (needs Airflow in the agent's Python).
         dags: the name of the root that is Airflow's DAG folder.
@@ -112,9 +112,10 @@ class AgentOptions:
         safe_mode: whether Airflow looks only at files that name both "dag" and "airflow"; None: as configured.
         linger: seconds for which the warm process waits for another session; None: half an hour in a pod, and none
             at all on the local backend, where nothing may be left running.
+        folders: root → folder where Airflow sees it, when that is not `airflow`/ROOT.
     """
 
-    claim: str
+    claim: str | None
     airflow: str
     verdicts: bool = True
     dags: str = "dags"
@@ -123,6 +124,7 @@ class AgentOptions:
     parallel: int = 2
     safe_mode: bool | None = None
     linger: float | None = None
+    folders: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from devenv.cluster.errors import ClusterUnreachable
 from devenv.cluster.objects import ENVIRONMENT_LABEL, MANAGED_BY_LABEL, environment_of
@@ -61,8 +61,8 @@ class ConfigMapTarget:
         roots: names of the synced folders.
     """
 
-    name: ClassVar[str] = "ConfigMap"
-    capabilities = Capabilities(
+    name: str = "ConfigMap"
+    capabilities: Capabilities = Capabilities(
         empty_folders=False,
         executable=False,
         nested=False,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, cast, get_args
 
 from devenv import process
 from devenv.agent.once import MARK
@@ -46,8 +46,10 @@ class KubectlCopyTarget:
         claim: where the claim is mounted writable.
     """
 
-    name: ClassVar[str] = "kubectl cp"
-    capabilities = Capabilities(note="with kubectl cp there is no verdict of an agent, and a save takes about a second")
+    name: str = "kubectl cp"
+    capabilities: Capabilities = Capabilities(
+        note="with kubectl cp there is no verdict of an agent, and a save takes about a second"
+    )
 
     def __init__(
         self,
