@@ -141,11 +141,14 @@ def _bring_to_processes(project: Project, address: str) -> None:
 @app.command("list")
 def list_secrets() -> None:
     """What there is, without values: path, keys, who gave it, who reads it."""
+    from devenv.vault import layout
+
     desk = _Desk()
+    everyone = set(layout.secrets_list(desk.project.settings.vault)["roles"])
     rows = []
     for entry in desk.editor.entries():
         keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]
-        used = ", ".join(entry.readers) or "read live"
+        used = _readers(entry.readers, everyone)
         rows.append((entry.path, ", ".join(keys), entry.source, used))
         console().record(
             "secret",
@@ -160,6 +163,15 @@ def list_secrets() -> None:
     console().table(("path", "keys", "from", "read by"), rows)
     if desk.store is None:
         console().report(Notice("info", f"Vault does not run; these are the seeds ({desk.silent})"))
+
+
+def _readers(readers: tuple[str, ...], everyone: set[str]) -> str:
+    """Who fetches a path, in few words."""
+    if not readers:
+        return "read live"
+    if everyone <= set(readers):
+        return ", ".join(("every Airflow pod", *sorted(set(readers) - everyone)))
+    return ", ".join(readers)
 
 
 @app.command()
@@ -275,7 +287,8 @@ def import_file(
     try:
         text = full.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImportInvalid(f"Cannot read {file}: {getattr(error, 'strerror', None) or 'it is not text'}") from error
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ImportInvalid(f"Cannot read {file}: {reason}", hint=f"ls -l {file}") from error
     imported = read_file(file, text, kind=kind, at=path)
     desk = _Desk()
     for each, values in imported.secrets.items():

@@ -68,7 +68,7 @@ def place_of(what: str, name: str | None) -> Place:
             return Place(f"{folder}/{name}", key)
         if what.startswith(f"{folder}/"):
             return Place(what, name or key)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", what) or what.startswith("devenv/"):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", what) or what.startswith("devenv/"):
         raise SecretMissing(
             f"{what!r} is no path", hint="devenv secrets set kyuubi/database KYUUBI_PASSWORD, or: connection NAME"
         )
