@@ -16,8 +16,8 @@ up: .venv/made ## boot Airflow and Vault on the sample DAGs, and watch them (mak
 down: .venv/made ## stop what `make up` started; its data stays
 	$(BIN)/devenv down $(ARGS)
 
-dags: .venv/made ## say whether the sample DAGs parse, without a cluster
-	$(BIN)/devenv check dags $(ARGS)
+dags: .venv/made ## bring the DAG volume in step with dags/, without touching the deployment
+	$(BIN)/devenv sync $(ARGS)
 
 test: .venv/made ## the tests that need no cluster
 	$(BIN)/pytest tests/unit tests/contract tests/local -m "not cluster" $(ARGS)
@@ -30,9 +30,10 @@ lint: .venv/made ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/made ## put the code in order
+format: .venv/made ## put the code in order, and the reference in step with it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python docs/generate.py
 
 bench: .venv/made ## the benchmarks, each beside its alternative
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
