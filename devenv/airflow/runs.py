@@ -59,7 +59,7 @@ def start_run(client: AirflowClient, dag_id: str, conf: Mapping[str, Any], dag_f
     run_id = client.trigger(dag_id, conf)
     if dag.paused:
         client.unpause(dag_id)
-        report(Notice("info", f"{dag_id} was paused; it is not any more", hint="Airflow's page pauses it again"))
+        report(Notice("info", f"{dag_id} was paused; it is not any more"))
     return client.run(dag_id, run_id)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.cli.open import pages
 from devenv.events import Notice
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def command(
     backend = backend_from(project)
     values = variables(backend, reveal=reveal)
     console().record("environment", {"variables": values})
-    console().print(*export_lines(values))
+    console().print(*export_lines(values, session().environment.variables.get("PATH", "")))
     if "AIRFLOW_HOME" not in values:
         console().print(f'airflow() {{ devenv airflow "$@"; }}  # in {shlex.quote(str(project.folder))}')
     if not reveal and session().environment.stdout.isatty():
@@ -40,8 +41,8 @@ def command(
 
 def variables(backend: Backend, *, reveal: bool) -> dict[str, str]:
     """The variables by name; those that are secret only with `reveal`."""
-    urls = backend.status().urls
-    values = dict(backend.exports())
+    urls = pages(backend.status().urls)
+    values = {name: value for name, value in backend.exports().items() if value}
     if "airflow" in urls:
         who = backend.credentials()
         values["DEVENV_AIRFLOW_URL"] = urls["airflow"]
@@ -55,6 +56,12 @@ def variables(backend: Backend, *, reveal: bool) -> dict[str, str]:
     return values
 
 
-def export_lines(values: Mapping[str, str]) -> list[str]:
-    """Lines for a POSIX shell; a value that extends one of the shell's own (`PATH`) stays so."""
-    return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+def export_lines(values: Mapping[str, str], path: str) -> list[str]:
+    """Lines for a POSIX shell; what stands before this shell's own PATH is put before that of the reader's."""
+    lines = []
+    for name, value in values.items():
+        if name == "PATH" and path and value.endswith(f":{path}"):
+            lines.append(f'export PATH={shlex.quote(value.removesuffix(path)[:-1])}:"$PATH"')
+        else:
+            lines.append(f"export {name}={shlex.quote(value)}")
+    return lines

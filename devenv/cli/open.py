@@ -36,7 +36,7 @@ def command(
     Examples:
       devenv open grafana
     """
-    urls = backend_from(project_from()).status().urls
+    urls = pages(backend_from(project_from()).status().urls)
     if page not in urls:
         near = difflib.get_close_matches(page, urls, 1, 0.5)
         raise NoSuchPage(
@@ -51,6 +51,11 @@ def command(
         reporter_from()(Notice("info", f"who logs in to {page}", hint="devenv env --reveal"))
     if not show and has_display(session().environment.variables):
         webbrowser.open(urls[page])
+
+
+def pages(urls: Mapping[str, str]) -> dict[str, str]:
+    """The URLs by the names that people use: Airflow's page is `airflow`, whichever component serves it."""
+    return {"airflow" if name in ("webserver", "api-server") else name: url for name, url in urls.items()}
 
 
 def has_display(variables: Mapping[str, str], platform: str = sys.platform) -> bool:

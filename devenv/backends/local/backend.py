@@ -131,6 +131,7 @@ class LocalBackend:
 
     def open_target(self, listener: Listener) -> Target:
         """See `Backend`: the agent as a child process, on the claim in `.devenv/`."""
+        from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
         from devenv.sync.targets.child import ChildDuplex
 
@@ -145,7 +146,7 @@ class LocalBackend:
             lambda: ChildDuplex(agent_command(str(python)), variables=variables, cwd=session.places.airflow_home),
             listener,
             owner,
-            ["dags", *settings.sync.folders],
+            [root.name for root in roots_of(self._project)],
             options,
         )
 
@@ -185,9 +186,7 @@ class LocalBackend:
         """See `Backend`."""
         from devenv.vault import seeds
 
-        known = seeds.load_or_create(self._project)
-        given = seeds.all_secrets(self._project, known, {})
-        return [*known.generated.values(), *(value for values in given.values() for value in values.values())]
+        return seeds.known_values(self._project, seeds.load_or_create(self._project))
 
     def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:  # noqa: ARG002
         """See `Backend`: nothing here keeps a task waiting but the scheduler."""
