@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.sync.lock import Holder, holder
+from devenv.vault import staleness
+from devenv.vault.staleness import StalePod
 
 if TYPE_CHECKING:
     from devenv.airflow.client import Heartbeat, ImportProblem, Run
@@ -31,6 +34,7 @@ class Overview:
         runs: the runs that were made last.
         heartbeats: Airflow's own word on its parts.
         silent: why Airflow itself could not be asked, or "".
+        stale: pods that run with secrets which have changed since, and which.
     """
 
     status: EnvironmentStatus
@@ -40,6 +44,7 @@ class Overview:
     runs: tuple[Run, ...] = ()
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     silent: str = ""
+    stale: tuple[StalePod, ...] = ()
 
 
 def look(project: Project, backend: Backend) -> Overview:
@@ -48,8 +53,9 @@ def look(project: Project, backend: Backend) -> Overview:
     Raises:
         DevenvError: the backend itself cannot be asked; that Airflow does not answer is part of the overview.
     """
-    with ThreadPoolExecutor(5, thread_name_prefix="overview") as pool:
+    with ThreadPoolExecutor(6, thread_name_prefix="overview") as pool:
         status = pool.submit(backend.status)
+        stale = pool.submit(_stale, project, backend.name)
         answers: list[Any] = [(), (), (), {}]
         silent = ""
         try:
@@ -71,4 +77,13 @@ def look(project: Project, backend: Backend) -> Overview:
             runs=runs,
             heartbeats=heartbeats,
             silent=silent,
+            stale=stale.result(),
         )
+
+
+def _stale(project: Project, backend: str) -> tuple[StalePod, ...]:
+    try:
+        cluster = cluster_of(project, backend)
+        return tuple(staleness.look(project, cluster)) if cluster is not None else ()
+    except DevenvError:
+        return ()  # it is not up, which the status says

@@ -51,6 +51,7 @@ class _Desk:
     """The environment that a command is about: its editor, and what of it runs."""
 
     def __init__(self) -> None:
+        from devenv.backends.context import cluster_of
         from devenv.vault.editor import SecretEditor
 
         self.project: Project = project_from()
@@ -60,7 +61,7 @@ class _Desk:
         self.silent = ""
         try:
             self.backend = backend_from(self.project)
-            self.cluster = _cluster(self.project, self.backend)
+            self.cluster = cluster_of(self.project, self.backend.name)
             self.store = _store(self.project, self.backend)
         except UsageError:
             raise
@@ -86,15 +87,6 @@ class _Desk:
             _bring_to_pods(self.project, self.cluster, self.store, restart=restart)
         elif self.backend.name == "local":
             _bring_to_processes(self.project, self.backend.vault().url)
-
-
-def _cluster(project: Project, backend: Backend) -> Cluster | None:
-    if backend.name == "local":
-        return None
-    from devenv.cluster.connection import Cluster
-
-    context = project.settings.minikube.profile if backend.name == "minikube" else project.settings.kubernetes.context
-    return Cluster.open(str(context), project.environment)
 
 
 def _store(project: Project, backend: Backend) -> SecretStore:

@@ -84,6 +84,10 @@ def lines(overview: Overview, width: int, now: float) -> list[Text]:
     if overview.silent and status.state in ("up", "partly"):
         shown += ["", Text(f"Airflow does not answer: {overview.silent}", "yellow")]
     shown += _dag_lines(overview, width, now)
+    shown += [
+        Text(f"{pod.pod} runs with an old secret: {', '.join(pod.paths)}   → devenv secrets seed", "yellow")
+        for pod in overview.stale
+    ]
     watcher = overview.watcher
     if status.state in ("up", "partly"):
         watching = (

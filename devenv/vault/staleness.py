@@ -10,15 +10,36 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from devenv.vault import programs
-from devenv.vault.store import SecretStore
+from devenv.vault import programs, seeds
 
 if TYPE_CHECKING:
     from devenv.cluster.connection import Cluster
+    from devenv.project import Project
 
 INIT_CONTAINER = "secrets"
+
+
+class Secrets(Protocol):
+    """Where the present content of a path is: a running Vault (`SecretStore`), or what it is seeded with."""
+
+    def read(self, path: str) -> dict[str, str] | None:
+        """Keys and values at a path; None where there is nothing."""
+
+
+class SeededSecrets:
+    """What Vault is seeded with: read in one request from the cluster, also while Vault starts."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._secrets = {
+            programs.load("fetch_secrets").REVISION_KEY_PATH: {"key": document["revision_key"]},
+            **document["secrets"],
+        }
+
+    def read(self, path: str) -> dict[str, str] | None:
+        """See `Secrets`."""
+        return self._secrets.get(path)
 
 
 @dataclass(frozen=True)
@@ -53,15 +74,11 @@ def fetched_revisions(pod: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def current_revisions(store: SecretStore, paths: Iterable[str]) -> dict[str, str]:
-    """Path → revision of what Vault holds now.
-
-    Raises:
-        VaultUnreachable, VaultSealed, VaultDenied: Vault cannot be asked.
-    """
+def current_revisions(secrets: Secrets, paths: Iterable[str]) -> dict[str, str]:
+    """Path → revision of what it holds now."""
     fetch_secrets = programs.load("fetch_secrets")
-    key = (store.read(fetch_secrets.REVISION_KEY_PATH) or {}).get("key", "")
-    return {path: fetch_secrets.revision(key, store.read(path) or {}) for path in sorted(set(paths))}
+    key = (secrets.read(fetch_secrets.REVISION_KEY_PATH) or {}).get("key", "")
+    return {path: fetch_secrets.revision(key, secrets.read(path) or {}) for path in sorted(set(paths))}
 
 
 def stale_paths(fetched: Mapping[str, str], current: Mapping[str, str]) -> tuple[str, ...]:
@@ -69,19 +86,32 @@ def stale_paths(fetched: Mapping[str, str], current: Mapping[str, str]) -> tuple
     return tuple(sorted(path for path, revision in fetched.items() if current.get(path, revision) != revision))
 
 
-def stale_pods(pods: Sequence[Mapping[str, Any]], store: SecretStore) -> list[StalePod]:
+def look(project: Project, cluster: Cluster) -> list[StalePod]:
+    """The running pods of an environment that have old secrets; none where it is not up.
+
+    Raises:
+        ClusterError: the cluster does not answer or denies it.
+    """
+    namespace = project.settings.kubernetes.namespace
+    secret = cluster.get("Secret", seeds.SECRET_NAME, namespace)
+    if secret is None:
+        return []
+    return stale_pods(cluster.list("Pod", namespace), SeededSecrets(seeds.decode_secret(secret)))
+
+
+def stale_pods(pods: Sequence[Mapping[str, Any]], secrets: Secrets) -> list[StalePod]:
     """The running pods among these that have old secrets.
 
     Args:
         pods: of the environment, as the API server has them.
-        store: Vault.
+        secrets: what they would fetch now.
 
     Raises:
         VaultUnreachable, VaultSealed, VaultDenied: Vault cannot be asked.
     """
     running = [pod for pod in pods if pod.get("status", {}).get("phase") in ("Pending", "Running")]
     fetched = [(pod, fetched_revisions(pod)) for pod in running]
-    current = current_revisions(store, (path for _pod, revisions in fetched for path in revisions))
+    current = current_revisions(secrets, (path for _pod, revisions in fetched for path in revisions))
     found: list[StalePod] = []
     for pod, revisions in fetched:
         paths = stale_paths(revisions, current)
