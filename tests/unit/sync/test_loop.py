@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.support.sync import OWNER, Events, RecordingTarget, ScriptedWatcher, Watching, project_at, tree
 
 from devenv.events import (
     BatchSynced,
@@ -25,6 +24,7 @@ from devenv.sync.plan import TargetCannot
 from devenv.sync.roots import DagFolderMissing
 from devenv.sync.targets.folder import FolderTarget
 from devenv.verdict import Problem, Verdict
+from tests.support.sync import OWNER, Events, RecordingTarget, ScriptedWatcher, Watching, project_at, tree
 
 
 @pytest.fixture(autouse=True)

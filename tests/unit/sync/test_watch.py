@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.sync import Events
 
 from devenv.events import Notice
 from devenv.sync import watch
 from devenv.sync.ignore import Ignore
 from devenv.sync.model import Hint, Root
 from devenv.sync.watch import GitIndex, NativeWatcher, PollingWatcher, open_watcher
+from tests.support.sync import Events
 
 
 @pytest.fixture
