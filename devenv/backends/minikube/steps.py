@@ -148,7 +148,7 @@ class LoadImages(MinikubeStep):
     def check(self) -> bool:
         """See `Step`."""
         backend = self.backend
-        if not backend.runtime_up.is_set():
+        if not backend.runtime_up.is_set() and backend.stopped():
             return False
         self._missing = self._find_missing()
         return not self._missing
