@@ -16,6 +16,7 @@ from devenv.backends.local.component import ComponentSpec
 from devenv.backends.local.errors import ComponentFailed
 from devenv.backends.local.places import Places
 from devenv.project import Project
+from devenv.sync.roots import roots_of
 
 TIER = 2
 """Above Postgres (0), Vault (0) and its seeder (1)."""
@@ -31,7 +32,7 @@ def variables(project: Project, places: Places, python: Path) -> dict[str, str]:
         for name, value in project.environment.variables.items()
         if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV", "DEVENV_", "VAULT_"))
     }
-    roots = [str(places.claim / name) for name in project.settings.sync.folders]
+    roots = [str(places.claim / root.name) for root in roots_of(project) if root.name != "dags"]
     return {
         **inherited,
         "PATH": f"{python.parent}:{inherited.get('PATH', '/usr/bin:/bin')}",

@@ -140,6 +140,10 @@ class SupervisorClient:
             with contextlib.suppress(OSError, ValueError):
                 each.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_stream"):  # not so when the connection was refused
+            self.close()
+
     def _ask(self, what: str, *, told: Callable[[dict[str, Any]], None] | None = None, **facts: Any) -> Answer:
         with self._lock:
             try:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from devenv.backends.local.errors import PortsTaken
+from devenv.backends.local.supervisor import RECORD
 
 _FILE = "ports.json"
 _TRIES = 200
@@ -58,7 +59,7 @@ def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
         PortsTaken: none of the next `_TRIES` is free.
     """
     former = remembered(data)
-    taken: set[int] = set()
+    taken = _reserved(data)
     said: list[str] = []
 
     def pick(name: str, first: int) -> int:
@@ -81,6 +82,16 @@ def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
     temporary.write_text(json.dumps(asdict(ports)))
     temporary.replace(data / _FILE)
     return ports, said
+
+
+def _reserved(data: Path) -> set[int]:
+    """The ports of other environments that run, also while one of their components is being started again."""
+    reserved: set[int] = set()
+    for record in data.parent.glob(f"*/{RECORD}"):
+        other = remembered(record.parent)
+        if record.parent != data and other is not None:
+            reserved |= {other.airflow, other.vault, other.postgres}
+    return reserved
 
 
 def _pick_any(former: Ports | None, taken: set[int]) -> int:

@@ -206,7 +206,7 @@ class Installer:
             code, lines = self._pip(arguments, folder, say)
         if code != 0:
             reason = "was cancelled" if self._cancelled else "failed"
-            what = " ".join(argument for argument in arguments if not argument.startswith("-"))
+            what = "requirements.txt" if "-r" in arguments else arguments[-1]
             raise InstallFailed(
                 f"Installing {what} {reason}",
                 hint="look at the lines above; without a network only what uv has in its cache can be installed",

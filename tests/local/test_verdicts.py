@@ -1,0 +1,175 @@
+"""The agent's verdicts on the corpus, beside what the release's own DagBag and serialiser say of the same files.
+
+A case names what is expected of it in its first lines: `# expect: RULE …`, or `# expect 2:` and `# expect 3:` where the
+releases differ; `nothing` stands for none. Info is not listed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from devenv import process
+from devenv.environment import Environment
+from devenv.settings.schema import CheckSettings
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+from devenv.sync.targets.child import ChildDuplex
+from devenv.verdict import Verdict
+
+from .conftest import cache_folder
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+WITHOUT_HEADER = {"safe_mode_factory.py": {"no-dag-found"}}
+SECONDS = 3
+
+# What the scheduler's file processor does with one file, in a process of its own: DagBag, then serialising.
+REFERENCE = """
+import json, os, resource, signal, sys
+folder, seconds = sys.argv[1], int(sys.argv[2])
+from airflow import __version__, settings
+from airflow.serialization import serialized_objects
+settings.get_dagbag_import_timeout = lambda path: seconds
+serializer = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
+if __version__ >= "3":
+    from pathlib import Path
+    from airflow.dag_processing.dagbag import BundleDagBag
+    def bag():
+        return BundleDagBag(os.devnull, collect_dags=False, bundle_path=Path(folder), bundle_name="dags-folder")
+else:
+    from airflow.models.dagbag import DagBag
+    def bag():
+        return DagBag(os.devnull, include_examples=False, collect_dags=False)
+def refused(path):
+    found = bag()
+    found.process_file(path, only_if_updated=False, safe_mode=True)
+    if found.import_errors:
+        return 1
+    for one in found.dags.values():
+        serializer.to_dict(one)
+    return 0
+answers = {}
+for name in sorted(json.loads(sys.argv[3])):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        original = signal.signal
+        signal.signal = lambda number, handler: None if number == signal.SIGSEGV else original(number, handler)
+        try:
+            code = refused(os.path.join(folder, name))
+        except BaseException:
+            code = 1
+        os._exit(100 + code)
+    _, status = os.waitpid(pid, 0)
+    answers[name] = status == 100 << 8
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        pass
+print(json.dumps(answers))
+"""
+
+
+def cases() -> dict[str, Path]:
+    return {str(path.relative_to(CORPUS)): path for path in sorted(CORPUS.rglob("*.py"))}
+
+
+def expected(name: str, release: str) -> set[str] | None:
+    """The rules that a case names; None for a helper, of which nothing is expected."""
+    if name in WITHOUT_HEADER:
+        return WITHOUT_HEADER[name]
+    head = CORPUS.joinpath(name).read_bytes()[:500].decode("utf-8", "replace")
+    found = re.search(rf"# expect(?: {release[0]})?: (.+)", head)
+    return set(found.group(1).split()) - {"nothing"} if found else None
+
+
+@dataclass
+class Collector:
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def verdict(self, verdict: Verdict) -> None:
+        with self.guard:
+            self.verdicts[verdict.file] = verdict
+
+    def lost(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+@dataclass
+class Parsed:
+    """The corpus as the agent and the release itself see it."""
+
+    release: str
+    verdicts: dict[str, Verdict]
+    reference: dict[str, bool]
+
+
+def airflow_variables(home: Path, dags: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
+def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parsed]:
+    from devenv.backends.local.virtualenv import Installer
+
+    release = request.param
+    environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})
+    python = Installer(environment).airflow(release, Path("requirements.txt"), print)
+    folder = tmp_path_factory.mktemp("corpus")
+    dags = folder / "dags"
+    shutil.copytree(CORPUS, dags)
+    variables = airflow_variables(folder / "home", dags)
+    collector = Collector()
+    options = AgentOptions(
+        claim=None,
+        airflow=str(folder),
+        check=CheckSettings(parse_seconds=SECONDS, parse_memory=2048),
+        linger=0.0,
+    )
+    target = AgentTarget(
+        lambda: ChildDuplex(agent_command(str(python)), variables=variables),
+        collector,
+        Owner("corpus", "", "", ""),
+        ["dags"],
+        options,
+    )
+    try:
+        target.parse()
+    finally:
+        target.close()
+    names = json.dumps(list(cases()))
+    answer = process.run([python, "-c", REFERENCE, dags, str(SECONDS), names], variables=variables, timeout=400)
+    yield Parsed(release, collector.verdicts, json.loads(answer.stdout.strip().splitlines()[-1]))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_verdict(parsed: Parsed, name: str) -> None:
+    verdict = parsed.verdicts[f"dags/{name}"]
+    assert verdict.ok == parsed.reference[name], verdict.problems
+    wanted = expected(name, parsed.release)
+    if wanted is not None:
+        assert {problem.rule for problem in verdict.problems if problem.severity != "info"} == wanted, verdict.problems
+
+
+def test_corpus_is_large_enough() -> None:
+    assert sum(expected(name, "2.7.2") is not None for name in cases()) >= 60
