@@ -183,7 +183,11 @@ def _common(layout: Layout, release: Release) -> Config:
             # `devenv logs` colours by component.
             "colored_console_log": False,
         },
-        "scheduler": {"enable_health_check": True},
+        "scheduler": {
+            "enable_health_check": True,
+            # What a scheduler that is gone had queued is taken over within a minute, not within five.
+            "orphaned_tasks_check_interval": 30,
+        },
         "secrets": {
             "backend": "airflow.providers.hashicorp.secrets.vault.VaultBackend",
             "backend_kwargs": "${VAULT_BACKEND_ARGUMENTS}",

@@ -23,7 +23,10 @@ from devenv.settings.schema import Settings
 
 _BASE_NAMESPACE = "airflow"
 _BASE_IMAGES = {"airflow": "apache/airflow", "postgres": "postgres", "vault": "hashicorp/vault"}
+_FROM_CONFIGMAP = "minikube/components/configmap-dags"
 _HOME = "/opt/airflow"
+_SECONDS_FOR_TASKS = 60
+"""How long a scheduler that runs tasks itself may take to end them."""
 _HEADING = "# Written by devenv from devenv.toml at each `devenv up`; a change here is lost."
 
 
@@ -104,8 +107,11 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         "namespace": settings.kubernetes.namespace,
         "resources": ["minikube/base"],
     }
-    if release.is_3:
-        content["components"] = ["minikube/components/airflow-3"]
+    components = ["minikube/components/airflow-3"] if release.is_3 else []
+    if settings.sync.transport == "configmap":
+        components.append(_FROM_CONFIGMAP)
+    if components:
+        content["components"] = components
     content |= {
         "labels": [
             {"pairs": {ENVIRONMENT_LABEL: project.identifier}, "includeTemplates": True, "includeSelectors": False}
@@ -164,6 +170,8 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
         # Tasks run inside the scheduler, and may start pods as task pods may.
         subject = {"kind": "ServiceAccount", "name": "scheduler", "namespace": namespace}
         yield _patch("RoleBinding", "task", ("add", "/subjects/-", subject))
+        grace = ("replace", "/spec/template/spec/terminationGracePeriodSeconds", _SECONDS_FOR_TASKS)
+        yield _patch("Deployment", "scheduler", grace)
     if settings.images.pull_secret:
         # On the accounts, so that it reaches task pods too.
         secrets = [{"name": settings.images.pull_secret}]
@@ -215,7 +223,8 @@ def _pod_template(project: Project, airflow_image: str) -> Object:
     import yaml
 
     settings = project.settings
-    path = platform_folder() / "base" / "pod-template.yaml"
+    part = Path(_FROM_CONFIGMAP).relative_to("minikube") if settings.sync.transport == "configmap" else "base"
+    path = platform_folder() / part / "pod-template.yaml"
     pod: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
     pod["metadata"]["labels"][ENVIRONMENT_LABEL] = project.identifier
     pod["metadata"]["annotations"] = {FOLDER_ANNOTATION: str(project.folder)}
