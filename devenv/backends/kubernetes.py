@@ -170,11 +170,7 @@ class Preflight(KubernetesStep):
     title: ClassVar[str] = "Check this machine"
 
     def check(self) -> bool:
-        """See `Step`."""
-        return False
-
-    def run(self, progress: Progress) -> str:  # noqa: ARG002
-        """See `Step`."""
+        """See `Step`: nothing here takes time."""
         backend = self.backend
         require_readable(backend.project.dag_folder)
         backend.cluster()
@@ -183,7 +179,11 @@ class Preflight(KubernetesStep):
                 f"{backend.image.name} must reach the cluster of context {backend.context}, and no registry is set",
                 hint='Set kubernetes.image_registry = "registry.example.com/team" in devenv.toml.',
             )
-        return f"context {backend.context}"
+        return True
+
+    def run(self, progress: Progress) -> str:  # noqa: ARG002
+        """See `Step`."""
+        return ""
 
 
 class Connect(KubernetesStep):
@@ -194,8 +194,12 @@ class Connect(KubernetesStep):
     after: ClassVar[tuple[str, ...]] = ("preflight",)
 
     def check(self) -> bool:
-        """See `Step`."""
-        return False
+        """See `Step`: an environment of ours is there already, so we may do what it takes."""
+        backend = self.backend
+        if not answers(backend):
+            return False
+        require_own_namespace(backend)
+        return namespace_owner(backend)[0] == backend.project.identifier
 
     def run(self, progress: Progress) -> str:  # noqa: ARG002
         """See `Step`."""

@@ -71,8 +71,12 @@ class Manifests(PlatformStep):
     after: ClassVar[tuple[str, ...]] = ("preflight",)
 
     def check(self) -> bool:
-        """See `Step`."""
-        return False
+        """See `Step`: where everything runs, rendering is only looking; what differs, the next steps apply."""
+        backend = self.backend
+        if backend.stopped() or not answers(backend):
+            return False
+        backend.objects()
+        return backend.cluster().get("Namespace", backend.namespace) is not None
 
     def run(self, progress: Progress) -> str:  # noqa: ARG002
         """See `Step`."""

@@ -130,7 +130,7 @@ def _image(image: str, message: str) -> Waiting:
 
 def _unscheduled(message: str) -> Waiting:
     if "Insufficient" in message:
-        what = ", ".join(dict.fromkeys(re.findall(r"Insufficient ([\w./-]+)", message)))
+        what = ", ".join(dict.fromkeys(re.findall(r"Insufficient ([\w./-]*\w)", message)))
         return Waiting(
             f"there is not enough {what} left on the node",
             fatal=True,

@@ -35,19 +35,19 @@ class Preflight(MinikubeStep):
     title: ClassVar[str] = "Check this machine"
 
     def check(self) -> bool:
-        """See `Step`."""
-        return False
+        """See `Step`: a profile of ours that runs needs no more looking at."""
+        backend = self.backend
+        preflight.require_readable(backend.project.dag_folder)
+        profile = backend.profile(anew=True)
+        if profile is None:
+            return False
+        require_owner(backend, profile)
+        return not backend.stopped()
 
     def run(self, progress: Progress) -> str:  # noqa: ARG002
         """See `Step`."""
         backend = self.backend
-        preflight.require_readable(backend.project.dag_folder)
-        profile = backend.profile(anew=True)
-        if profile is not None:
-            require_owner(backend, profile)
-            if not backend.stopped():
-                return "minikube runs"
-        for warning in preflight.check(backend.project, creating=profile is None):
+        for warning in preflight.check(backend.project, creating=backend.profile() is None):
             backend.report(Notice("warning", warning))
         return ""
 
