@@ -210,7 +210,7 @@ class _Loaded:
         elif "DAG" not in found["message"]:
             found["message"] = f"DAG {dag.dag_id!r}: {found['message']}"
         if not found["line"]:
-            self._place(found, dag.dag_id)
+            problems.place(found, dag.dag_id, self._places)
         return found
 
     def _unexplained(self, text: str) -> Problem:
@@ -340,7 +340,7 @@ class _Loaded:
             if guilty:
                 whom = ", ".join(guilty[:5]) + (" …" if len(guilty) > 5 else "")
                 found = problem(rule, f"DAG {dag_id!r}: {message} ({whom})", severity=level, file=self._task.file)
-                self._place(found, dag_id)
+                problems.place(found, dag_id, self._places)
                 yield found
         for one in tasks:
             ignored = _ignored_resources(one)
@@ -352,17 +352,8 @@ class _Loaded:
                     file=self._task.file,
                     hint=f"To set cpu and memory, {problems.resources_hint()}",
                 )
-                self._place(found, one.task_id)
+                problems.place(found, one.task_id, self._places)
                 yield found
-
-    def _place(self, found: Problem, name: str) -> None:
-        """The line that names a DAG or a task, as the place of a problem that has no traceback."""
-        quoted = re.compile("""["']""" + re.escape(name) + """["']|def """ + re.escape(name) + r"\b")
-        for number, text in enumerate(self._places.lines(self._task.file), 1):
-            if quoted.search(text):
-                found["line"] = number
-                found["excerpt"], found["excerpt_line"] = self._places.excerpt(self._task.file, number)
-                return
 
 
 def _own_arguments(one: Any) -> Mapping[str, Any]:

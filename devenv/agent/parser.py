@@ -30,7 +30,7 @@ from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.graph import Graph
 from devenv.agent.parse import Release, Task, load_release, parse
 from devenv.agent.places import Places
-from devenv.agent.problems import Problem, problem
+from devenv.agent.problems import Problem, place, problem
 
 _RESULT_LIMIT = 4_000_000
 _OUTPUT_KEPT = 16_000
@@ -38,6 +38,7 @@ _FLOOD = 1_000_000
 _GRACE_SECONDS = 1.0
 _FIRST_SESSION_SECONDS = 30.0
 _PRELOAD_MEGABYTES = 280
+_SEVERITIES = ("error", "warning", "info")
 _COMMON = (
     "airflow.operators.bash",
     "airflow.operators.empty",
@@ -456,6 +457,7 @@ class Parser:
             one for one in result["problems"] if one["rule"] != "no-dag-found" or not self._graph.is_helper(file)
         ]
         problems += self._duplicates(file, dags)
+        problems.sort(key=lambda one: _SEVERITIES.index(one["severity"]))
         verdict = {
             "file": file,
             "dag_ids": sorted(dags),
@@ -470,11 +472,11 @@ class Parser:
         }
         self._known[file] = Known(self._version(file), dags, verdict)
         self._send_verdict(verdict)
-        self._answer_waiting(file)
-        self._note_modules(result.get("modules", ()))
         if set(dags) != set(old):
             for other in self._rivals(sorted(set(dags) ^ set(old)), file):
                 self._judge_rival(other, file)
+        self._answer_waiting(file)
+        self._note_modules(result.get("modules", ()))
 
     def _judge_rival(self, file: str, because: str) -> None:
         """A DAG id appeared or disappeared elsewhere: says again what is known, with the duplicates of now."""
@@ -497,14 +499,14 @@ class Parser:
         for dag_id in sorted(dags):
             others = self._rivals([dag_id], file)
             if others:
-                found.append(
-                    problem(
-                        "duplicate-dag-id",
-                        f"DAG id {dag_id!r} is also defined in {', '.join(others)}; Airflow shows one or the other",
-                        file=file,
-                        hint="Give each DAG an id of its own.",
-                    )
+                duplicate = problem(
+                    "duplicate-dag-id",
+                    f"DAG id {dag_id!r} is also defined in {', '.join(others)}; Airflow shows one or the other",
+                    file=file,
+                    hint="Give each DAG an id of its own.",
                 )
+                place(duplicate, dag_id, self._places)
+                found.append(duplicate)
         return found
 
     def _rivals(self, dag_ids: List[str], file: str) -> List[str]:

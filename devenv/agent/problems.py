@@ -73,6 +73,16 @@ def problem(
     }
 
 
+def place(found: Problem, name: str, places: Places) -> None:
+    """Gives a problem that has no traceback a place: the line of its file that names the DAG or task."""
+    quoted = re.compile(r"""["']{0}["']|def {0}\b""".format(re.escape(name)))
+    for number, text in enumerate(places.lines(found["file"]), 1):
+        if quoted.search(text):
+            found["line"] = number
+            found["excerpt"], found["excerpt_line"] = places.excerpt(found["file"], number)
+            return
+
+
 def own_place(trace: Optional[TracebackType], places: Places) -> Tuple[str, int, int]:
     """File, line and column of the innermost frame in the user's own files; ("", 0, 0) when there is none."""
     found = ("", 0, 0)

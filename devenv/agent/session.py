@@ -69,15 +69,17 @@ class Session:
         self._failed = ""
         self._changed: List[str] = []
         self._deleted: List[str] = []
-        self._claim = Claim(
-            str(options.get("claim")),
-            [str(root) for root in roots],
-            owner,
-            take_over=bool(options.get("take_over")),
-        )
+        self._held: Optional[Claim] = None
+        if options.get("claim"):
+            self._held = Claim(
+                str(options["claim"]),
+                [str(root) for root in roots],
+                owner,
+                take_over=bool(options.get("take_over")),
+            )
         self._warm: Optional[WarmProcess] = None
         if options.get("verdicts"):
-            self._warm = WarmProcess(options, roots, outgoing, self._claim)
+            self._warm = WarmProcess(options, roots, outgoing, self._held)
 
     def close(self) -> None:
         """Frees the claim; the warm process stays for the next session."""
@@ -85,7 +87,14 @@ class Session:
             self._writing.abandon()
         if self._warm is not None:
             self._warm.close()
-        self._claim.close()
+        if self._held is not None:
+            self._held.close()
+
+    @property
+    def _claim(self) -> Claim:
+        if self._held is None:
+            raise FrameError("nothing can be written in a session without a claim")
+        return self._held
 
     def handle(self, frame: Frame) -> bool:
         """Does what a frame asks; False when the session is over.

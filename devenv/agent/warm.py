@@ -48,7 +48,6 @@ class WarmProcess:
             "safe_mode": options.get("safe_mode"),
             "linger": float(options.get("linger") or 0.0),
         }
-        self._attach = bool(options.get("attach", True))
         self._out = outgoing
         self._claim = claim
         self._guard = threading.Lock()
@@ -109,7 +108,7 @@ class WarmProcess:
         """Passes frames on until the process or the session ends; True when another is to be started."""
         with self._guard:
             self._connection = connection
-            ahead = [frames.encode("attach")] if self._attach else []
+            ahead = [frames.encode("attach")] if self._claim is not None else []
             for frame in [*ahead, *self._pending]:
                 connection.sendall(frame)
             self._pending.clear()

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,7 +128,7 @@ def airflow_variables(home: Path, dags: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
-def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parsed]:
+def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
     from devenv.backends.local.virtualenv import Installer
 
     release = request.param
@@ -159,7 +158,7 @@ def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         target.close()
     names = json.dumps(list(cases()))
     answer = process.run([python, "-c", REFERENCE, dags, str(SECONDS), names], variables=variables, timeout=400)
-    yield Parsed(release, collector.verdicts, json.loads(answer.stdout.strip().splitlines()[-1]))
+    return Parsed(release, collector.verdicts, json.loads(answer.stdout.strip().splitlines()[-1]))
 
 
 @pytest.mark.parametrize("name", cases())

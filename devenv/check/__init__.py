@@ -1,0 +1,1 @@
+"""Verdicts without a cluster: the agent's own parser, in a Python that has Airflow."""

@@ -1,0 +1,212 @@
+"""Parses the project's DAG files as the agent does, without writing anything and without a database."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from devenv import process
+from devenv.errors import MissingError, PlatformError, UsageError
+from devenv.events import Notice, Reporter
+from devenv.project import Project
+from devenv.sync.roots import DagFolderMissing, roots_of
+from devenv.verdict import Verdict
+
+_HAS_AIRFLOW = "import importlib.util, sys; sys.exit(importlib.util.find_spec('airflow') is None)"
+_SECONDS = 60.0
+
+
+class NoAirflow(MissingError):
+    """The Python that was named for `devenv check` has no Airflow."""
+
+    code = "DEVENV-540"
+
+
+class NotADagPath(UsageError):
+    """A path given to `devenv check` does not exist, or does not lie in a synced folder."""
+
+    code = "DEVENV-541"
+
+
+class CheckBroke(PlatformError):
+    """Airflow could not be imported, so nothing was checked; its own words are shown."""
+
+    code = "DEVENV-542"
+
+
+def check(
+    project: Project, names: Sequence[str], *, python: Path, safe_mode: bool | None, report: Reporter
+) -> list[Verdict]:
+    """What Airflow says of the DAG files that concern these files and folders, or (none given) of all, sorted.
+
+    All DAG files are parsed in any case: two files may define the same DAG id, and a helper breaks others.
+
+    Args:
+        project: its DAG folder and policies.
+        names: from `names_of`.
+        python: an interpreter with Airflow; see `find_python`.
+        safe_mode: False also parses files that do not name both "dag" and "airflow"; None: as configured.
+        report: told when nothing can be said.
+
+    Raises:
+        CheckBroke: Airflow does not start.
+    """
+    verdicts = _parse(project, python, safe_mode=safe_mode)
+    broken = verdicts.pop("dags", None)
+    if broken is not None:
+        raise CheckBroke(f"Airflow in {python} does not start", detail="\n".join(p.message for p in broken.problems))
+    found = [
+        dataclasses.replace(verdict, speaker="check")
+        for verdict in sorted(verdicts.values(), key=lambda verdict: verdict.file)
+        if not names or _concerns(verdict, names)
+    ]
+    if not found:
+        report(Notice("info", "no DAG files to check"))
+    return found
+
+
+def names_of(project: Project, paths: Sequence[Path]) -> list[str]:
+    """What paths on the laptop are called in verdicts: `dags/etl.py`.
+
+    Raises:
+        DagFolderMissing: there is no DAG folder.
+        NotADagPath: a path is wrong.
+    """
+    if not project.dag_folder.is_dir():
+        raise DagFolderMissing(f"there is no DAG folder {project.dag_folder}", hint="devenv init")
+    return [_name(project, path) for path in paths]
+
+
+def find_python(project: Project, named: Path | None, report: Reporter) -> Path:
+    """A Python that has Airflow: the named one, the current environment's, or a virtual environment made for it.
+
+    Raises:
+        NoAirflow: the named one has none.
+        DevenvError: the virtual environment could not be made.
+    """
+    environment = project.environment
+    if named is not None:
+        found = process.which(str(named), environment.variables) or str(environment.cwd / named)
+        if not has_airflow(Path(found)):
+            raise NoAirflow(f"{named} has no Airflow", hint="devenv check without --python makes an environment")
+        return Path(found)
+    active = environment.variables.get("VIRTUAL_ENV")
+    candidates = [
+        Path(process.interpreter()),
+        *([Path(active) / "bin" / "python"] if active else []),
+        *(Path(path) for path in [process.which("python3", environment.variables)] if path),
+    ]
+    for candidate in dict.fromkeys(candidates):
+        if has_airflow(candidate):
+            return candidate
+    from devenv.backends.local.virtualenv import Installer
+
+    release = project.settings.airflow.version
+    report(Notice("info", f"no Airflow in this environment: Airflow {release} is installed into the cache"))
+    return Installer(environment).airflow(release, project.folder / "requirements.txt", lambda _line: None)
+
+
+def has_airflow(python: Path) -> bool:
+    """Whether this interpreter can import Airflow."""
+    if not python.is_file():
+        return False
+    # Isolated from the working folder: a folder `airflow` in a project would pass for the package.
+    return process.run([python, "-I", "-c", _HAS_AIRFLOW], check=False, timeout=_SECONDS).returncode == 0
+
+
+class _Collector:
+    """The last verdict on each file."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self._guard = threading.Lock()
+
+    def verdict(self, verdict: Verdict) -> None:
+        with self._guard:
+            self.verdicts[verdict.file] = verdict
+
+    def lost(self, _reason: str) -> None:
+        """`parse` raises it."""
+
+
+def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[str, Verdict]:
+    from devenv.sync.model import TargetLost
+    from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+    from devenv.sync.targets.child import ChildDuplex
+
+    folders = {root.name: str(root.folder) for root in roots_of(project)}
+    collector = _Collector()
+    options = AgentOptions(
+        claim=None,
+        airflow=str(project.folder),
+        folders=folders,
+        check=project.settings.check,
+        safe_mode=safe_mode,
+        parallel=max(1, min(8, os.cpu_count() or 1)),
+        linger=0.0,
+    )
+    with tempfile.TemporaryDirectory(prefix="devenv-check-") as home:
+        variables = _variables(project, Path(home), folders)
+        try:
+            target = AgentTarget(
+                lambda: ChildDuplex(agent_command(str(python)), variables=variables, cwd=Path(home)),
+                collector,
+                Owner(project.identifier, "", "", str(project.folder)),
+                list(folders),
+                options,
+            )
+            try:
+                target.parse()
+            finally:
+                target.close()
+        except TargetLost as error:
+            raise CheckBroke(f"the check in {python} ended early: {error}") from error
+    return collector.verdicts
+
+
+def _variables(project: Project, home: Path, folders: Mapping[str, str]) -> dict[str, str]:
+    """An Airflow of its own: no examples, no database but an empty file, the project's options."""
+    inherited = {
+        name: value
+        for name, value in project.environment.variables.items()
+        if not name.startswith("AIRFLOW__") and name not in ("AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHONPATH")
+    }
+    options = {
+        f"AIRFLOW__{section.upper()}__{key.upper()}": str(value)
+        for section, keys in project.settings.airflow.config.items()
+        for key, value in keys.items()
+    }
+    return {
+        **inherited,
+        **options,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": folders["dags"],
+        "AIRFLOW__CORE__PLUGINS_FOLDER": folders.get("plugins", str(home / "plugins")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "PYTHONPATH": os.pathsep.join(folder for name, folder in folders.items() if name != "dags"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _name(project: Project, path: Path) -> str:
+    """The name of a path below a synced folder: `dags/etl.py`, or `dags` for the folder itself."""
+    whole = (project.environment.cwd / path).resolve()
+    if not whole.exists():
+        raise NotADagPath(f"there is no {path}")
+    for root in roots_of(project):
+        folder = root.folder.resolve()
+        if whole == folder or folder in whole.parents:
+            return "/".join([root.name, *whole.relative_to(folder).parts])
+        if whole in folder.parents:
+            return root.name
+    raise NotADagPath(f"{path} does not lie in a synced folder", hint=f"the DAG folder is {project.settings.sync.dags}")
+
+
+def _concerns(verdict: Verdict, wanted: Sequence[str]) -> bool:
+    files = {verdict.file, *(problem.file for problem in verdict.problems)}
+    return any(file == name or file.startswith(name + "/") for file in files for name in wanted)

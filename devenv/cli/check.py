@@ -1,0 +1,107 @@
+"""`devenv check`."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from devenv.cli.context import console, project_from, reporter_from, session
+from devenv.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from devenv.project import Project
+    from devenv.verdict import Verdict
+
+
+class Format(str, Enum):
+    """What `--format` takes."""
+
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+
+
+def command(
+    *,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH…]", help="Files or folders; without, the whole DAG folder."),
+    ] = None,
+    python: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROGRAM", help="A Python that has Airflow; without, the current one or one in the cache."
+        ),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="Who reads it.")] = Format.text,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure too.")] = False,
+    safe_mode: Annotated[
+        bool,
+        typer.Option(
+            "--safe-mode/--no-safe-mode", help='Skip files without the words "dag" and "airflow", as Airflow does.'
+        ),
+    ] = True,
+    version: Annotated[str | None, typer.Option("--airflow", metavar="RELEASE", help="Airflow's release.")] = None,
+) -> None:
+    """Says whether DAG files parse, and what is wrong with them, without a cluster.
+
+    Ends with 0 when all is well, 1 when a file is broken, 2 when it was asked wrongly.
+
+    Examples:
+      devenv check
+      devenv check dags/etl.py --strict
+      devenv check --no-safe-mode --format github
+    """
+    from devenv.check.run import check, find_python, names_of
+
+    project = project_from(flags={"airflow.version": version})
+    report = reporter_from()
+    names = names_of(project, paths or [])
+    interpreter = find_python(project, python, report)
+    verdicts = check(project, names, python=interpreter, safe_mode=None if safe_mode else False, report=report)
+    _show(project, verdicts, output)
+    bad = {"error", "warning"} if strict else {"error"}
+    if any(problem.severity in bad for verdict in verdicts for problem in verdict.problems):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None:
+    from devenv.check.formats import as_github, as_json, as_sarif
+    from devenv.sync.roots import roots_of
+
+    out = console()
+    folders = {root.name: root.folder for root in roots_of(project)}
+
+    def place(file: str) -> str:
+        root, _, rest = file.partition("/")
+        return os.path.relpath(folders.get(root, project.folder) / rest, session().environment.cwd)
+
+    if out.json or output is Format.json:
+        for verdict in verdicts:
+            out.record("verdict", verdict.to_json())
+        out.print(as_json(verdicts))
+    elif output is Format.github:
+        out.print(*as_github(verdicts, place))
+    elif output is Format.sarif:
+        out.print(as_sarif(verdicts, place))
+    else:
+        _show_text(verdicts)
+
+
+def _show_text(verdicts: Sequence[Verdict]) -> None:
+    from devenv.console.board import Judged
+
+    out = console()
+    for verdict in verdicts:
+        if verdict.problems:
+            out.print(*out.renderer.judged(Judged(verdict)))
+    broken = sum(not verdict.ok for verdict in verdicts)
+    dags = sum(len(verdict.dag_ids) for verdict in verdicts)
+    out.print(f"{len(verdicts)} files, {dags} DAGs, {broken} broken")

@@ -1,0 +1,3 @@
+# expect: syntax-error
+# airflow dag
+x = 'ÿþ'

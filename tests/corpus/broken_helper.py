@@ -1,0 +1,3 @@
+# expect: nothing
+def f(:
+    pass

@@ -1,0 +1,3 @@
+from circle_b import B
+
+A = 1

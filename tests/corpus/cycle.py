@@ -1,0 +1,8 @@
+# expect: cycle
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+with DAG("cycle", start_date=datetime(2024, 1, 1), schedule=None):
+    a = EmptyOperator(task_id="a")
+    b = EmptyOperator(task_id="b")
+    a >> b >> a

@@ -1,0 +1,10 @@
+# expect: nothing
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+try:
+    import surely_not_installed
+except ImportError:
+    pass
+with DAG("import_guarded", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

@@ -1,0 +1,7 @@
+# expect: import-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+from helper import VALEU
+with DAG("import_missing_name", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

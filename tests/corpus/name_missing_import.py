@@ -1,0 +1,7 @@
+# expect: name-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+json.dumps({})
+with DAG("name_missing_import", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

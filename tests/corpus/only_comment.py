@@ -1,0 +1,2 @@
+# expect: nothing
+# airflow dag

@@ -1,0 +1,8 @@
+# expect: exit-while-parsing
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+import os
+os._exit(0)
+with DAG("os_exit", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

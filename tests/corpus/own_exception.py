@@ -1,0 +1,9 @@
+# expect: parse-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+class Oh(Exception):
+    pass
+raise Oh('no')
+with DAG("own_exception", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

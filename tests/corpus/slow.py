@@ -1,0 +1,8 @@
+# expect: slow-top-level
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+import time
+time.sleep(1.3)
+with DAG("slow", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

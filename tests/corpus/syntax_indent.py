@@ -1,0 +1,8 @@
+# expect: syntax-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+def f():
+return 1
+with DAG("syntax_indent", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

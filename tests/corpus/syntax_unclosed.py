@@ -1,0 +1,7 @@
+# expect: syntax-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+x = (1,
+with DAG("syntax_unclosed", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

@@ -1,0 +1,7 @@
+# expect: missing-module
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+from beside import X
+with DAG("import_beside", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

@@ -1,0 +1,7 @@
+# expect: nothing
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+from team.beside import X
+with DAG("nested_ok", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="only")

@@ -1,0 +1,8 @@
+# expect: nothing
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+with DAG("two_dags_a", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="a")
+with DAG("two_dags_b", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="a")

@@ -1,0 +1,6 @@
+# expect: serialization-error
+# airflow dag
+from datetime import datetime, timedelta
+from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
+with DAG("unserializable", start_date=datetime(2024, 1, 1), schedule=None, params={"x": object()}):
+    EmptyOperator(task_id="a")
