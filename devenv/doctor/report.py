@@ -47,7 +47,8 @@ def report_text(
         home: the user's folder, which is written as ~.
         scrub: takes known secrets out.
     """
-    versions = f"devenv {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    machine = f"{platform.system()} {platform.release()} {platform.machine()}"
+    versions = f"devenv {__version__}, Python {platform.python_version()}, {machine}"
     lines = [
         "# devenv doctor",
         "",
