@@ -146,13 +146,13 @@ def test_accounts_have_just_the_rights_in_the_docs(platform: Platform, account: 
 
 
 def test_the_agent_sees_what_the_scheduler_sees(platform: Platform) -> None:
-    program = (
-        "import os, json, pathlib, sys;"
-        "variables = [pair for pair in sorted(os.environ.items()) if pair[0] != 'HOSTNAME'];"
-        "config = pathlib.Path('/etc/airflow/airflow.cfg').read_text().replace('role": "{}"', 'role": ""');"
-        "print(json.dumps([sys.version, variables, config]))"
-    )
-    agent, scheduler = (platform.python(name, program.format(name)) for name in ("agent", "scheduler"))
+    program = """
+import json, os, pathlib, sys
+variables = [pair for pair in sorted(os.environ.items()) if pair[0] != "HOSTNAME"]
+config = pathlib.Path("/etc/airflow/airflow.cfg").read_text().replace('role": "COMPONENT"', "")
+print(json.dumps([sys.version, variables, config]))
+"""
+    agent, scheduler = (platform.python(name, program.replace("COMPONENT", name)) for name in ("agent", "scheduler"))
     assert agent == scheduler
     write = "import pathlib; pathlib.Path('{}/seen.py').write_text('')"
     refused = platform.kubectl(
