@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from devenv.airflow.rest import AirflowUnreachable
 from devenv.backends.local.backend import LocalBackend
 from devenv.backends.local.client import SupervisorClient
 from devenv.boot.runner import run_steps
@@ -128,6 +129,17 @@ def left(processes: list[psutil.Process]) -> list[psutil.Process]:
     return running
 
 
+def is_healthy(made: World) -> bool:
+    """Whether every component runs and says so."""
+    backend = made.backend()
+    try:
+        beats = backend.airflow().health()
+    except AirflowUnreachable:
+        return False
+    well = all(beats[name].status == "healthy" for name in ("metadatabase", "scheduler", "triggerer"))
+    return well and backend.status().state == "up"
+
+
 @contextlib.contextmanager
 def world(folder: Path, version: str = "2.7.2", **settings: Any) -> Iterator[World]:
     """A project whose environment is destroyed at the end; nothing of it may be left."""
@@ -146,7 +158,7 @@ def world(folder: Path, version: str = "2.7.2", **settings: Any) -> Iterator[Wor
     finally:
         processes = made.processes()
         made.destroy()
-        assert not left(processes)
+        eventually(lambda: not left(processes), 5)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from devenv.airflow.client import AirflowClient
-from devenv.airflow.rest import AirflowUnreachable
 from devenv.backends.base import LogQuery
 from devenv.backends.local.errors import InstallFailed
 from devenv.boot.runner import run_steps
@@ -20,7 +19,7 @@ from devenv.events import PickedUp, StepFinished, VerdictReached
 from devenv.logs.task import TaskLogQuery, task_logs
 from devenv.verdict import Verdict
 
-from .conftest import HELLO, World, eventually, watching
+from .conftest import HELLO, World, eventually, is_healthy, watching
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
 
@@ -54,16 +53,6 @@ def run_dag(client: AirflowClient, dag_id: str) -> tuple[str, str]:
 
 def log_of(made: World, dag_id: str, task_id: str) -> str:
     return "\n".join(line.text for line in task_logs(made.backend(), TaskLogQuery(dag_id, task_id)))
-
-
-def is_healthy(made: World) -> bool:
-    backend = made.backend()
-    try:
-        beats = backend.airflow().health()
-    except AirflowUnreachable:
-        return False
-    well = all(beats[name].status == "healthy" for name in ("metadatabase", "scheduler", "triggerer"))
-    return well and backend.status().state == "up"
 
 
 def test_a_dag_runs_to_success_and_its_log_is_read(airflow_2: World) -> None:

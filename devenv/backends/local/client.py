@@ -123,6 +123,9 @@ class SupervisorClient:
     def stop(self, told: Callable[[str], None]) -> None:
         """Ends the environment in order; `told` is called with each component whose turn it is."""
         self._ask("stop", told=lambda message: told(message["component"]))
+        with contextlib.suppress(OSError, ValueError):
+            while self._stream.readline():
+                pass  # until the supervisor itself has ended, which ends the connection
 
     def listen(self, told: Callable[[dict[str, Any]], None]) -> None:
         """Calls `told` with what happens, until another thread closes this connection or the supervisor ends."""

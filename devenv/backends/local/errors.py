@@ -66,3 +66,13 @@ class PlatformUnsupported(MissingError):
     """The local backend runs on Linux and macOS; on Windows, use WSL 2."""
 
     code = "DEVENV-408"
+
+
+class DiskFull(MissingError):
+    """No space is left for the local environment: the database, its logs, or the project's own folder.
+
+    Nothing is lost: make room and run `devenv up` again. A running environment needs nothing at all: Postgres and
+    Airflow are started again every few seconds until there is room.
+    """
+
+    code = "DEVENV-409"

@@ -123,6 +123,7 @@ class Postgres:
 
         Raises:
             DatabaseFailed: with the output of the program that failed.
+            OSError: a file could not be written.
         """
         try:
             if not self.exists:
@@ -137,8 +138,6 @@ class Postgres:
                 hint="see the lines above; a full disk and a missing library are the usual causes",
                 detail=error.detail,
             ) from error
-        except OSError as error:
-            raise DatabaseFailed(f"The local Postgres could not be made: {error}", hint="df -h") from error
 
     def _initialise(self, programs: Path, password: str) -> None:
         self.folder.parent.mkdir(parents=True, mode=0o711, exist_ok=True)

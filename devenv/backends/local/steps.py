@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from devenv import process
 from devenv.backends.local import airflow_processes, client, configuration, ports, vault_processes, virtualenv
 from devenv.backends.local.component import ComponentSpec, exit_words
-from devenv.backends.local.errors import DatabaseFailed, PlatformUnsupported
+from devenv.backends.local.errors import DatabaseFailed, DiskFull, PlatformUnsupported
 from devenv.backends.local.session import LocalSession
 from devenv.boot.step import Progress, Step
 from devenv.errors import CommandFailed
@@ -29,6 +31,27 @@ class LocalStep(Step):
     def __init__(self, session: LocalSession, report: Reporter) -> None:
         self.session = session
         self.report = report
+
+    def run(self, progress: Progress) -> str:
+        """Does `work`; a full disk, which may meet any of it, is named.
+
+        Raises:
+            DiskFull: there is no room.
+        """
+        try:
+            return self.work(progress)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"No space is left on the disk{f' of {error.filename}' if error.filename else ''}",
+                hint=f"make room, then `devenv up` goes on; what devenv can make again lies in "
+                f"{self.session.project.environment.cache_folder}",
+            ) from error
+
+    @abstractmethod
+    def work(self, progress: Progress) -> str:
+        """What `Step.run` is to do."""
 
     def cancel(self) -> None:
         """Ctrl-C: what this run of devenv started ends with it."""
@@ -53,7 +76,7 @@ class Preflight(LocalStep):
             and any(state.state == "running" for state in running.components)
         )
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Makes the folders, chooses the ports and starts the supervisor."""
         session = self.session
         if not client.supported():
@@ -83,7 +106,7 @@ class InstallAirflow(LocalStep):
         """Whether it was made, by this project or another."""
         return self.session.airflow_folder() is not None
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Has uv make it."""
         session = self.session
         python = session.installer.airflow(session.release, session.requirements, lambda line: progress(line, None))
@@ -106,7 +129,7 @@ class CompileAirflow(LocalStep):
         """Whether it was compiled, by this project or another."""
         return self._bytecode().is_complete
 
-    def run(self, progress: Progress) -> str:  # noqa: ARG002
+    def work(self, progress: Progress) -> str:  # noqa: ARG002
         """Compiles what starting needs."""
         self._running = self._bytecode()
         self._running.compile_needed()
@@ -129,7 +152,7 @@ class StartPostgres(LocalStep):
         """Whether it runs."""
         return self.session.postgres is None or self.session.runs("postgres")
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Installs it, makes the database and starts the server."""
         session = self.session
         postgres = session.postgres
@@ -159,7 +182,7 @@ class StartVault(LocalStep):
         """Whether it runs, with what keeps it seeded."""
         return self.session.runs("vault") and self.session.runs(vault_processes.SEEDER)
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Finds or installs the program, starts it and fills it."""
         session = self.session
         program = server.find_program(session.project.environment, lambda line: progress(line, None))
@@ -185,7 +208,7 @@ class RenderSecrets(LocalStep):
         """Never: what is in Vault may have changed, and asking is as quick as looking."""
         return False
 
-    def run(self, progress: Progress) -> str:  # noqa: ARG002
+    def work(self, progress: Progress) -> str:  # noqa: ARG002
         """Runs the program that a pod's init container runs."""
         session = self.session
         template = session.places.data / "airflow.cfg.template"
@@ -211,7 +234,7 @@ class PrepareDatabase(LocalStep):
         """Whether Airflow runs, which it only does on a prepared database."""
         return self.session.runs("scheduler")
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Restores the release's template into an empty database, then runs what prepares it on a cluster too."""
         session = self.session
         folder = session.airflow_folder()
@@ -276,7 +299,7 @@ class StartAirflow(LocalStep):
         session = self.session
         return airflow_processes.components(session.project, session.places, session.python(), session.ports().airflow)
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Has the supervisor start them and waits until they are well."""
         session = self.session
         airflow_processes.install_policy(session.places)
@@ -316,7 +339,7 @@ class LetGo(LocalStep):
         """Whether another process started it."""
         return not self.session.started_here
 
-    def run(self, progress: Progress) -> str:  # noqa: ARG002
+    def work(self, progress: Progress) -> str:  # noqa: ARG002
         """Tells the supervisor."""
         self.session.release_supervisor()
         return ""
@@ -332,7 +355,7 @@ class Stop(LocalStep):
         """Whether nothing runs."""
         return self.session.client() is None
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Airflow first, then Vault and Postgres."""
         supervisor = self.session.client()
         if supervisor is not None:
@@ -352,7 +375,7 @@ class Remove(LocalStep):
         """Whether nothing is there."""
         return not any(path.exists() for path in removed_paths(self.session))
 
-    def run(self, progress: Progress) -> str:
+    def work(self, progress: Progress) -> str:
         """Removes the database, the logs, the seeds and `.devenv/`."""
         for path in removed_paths(self.session):
             progress(str(path), None)
