@@ -18,7 +18,7 @@ from devenv import process
 from devenv.backends import reach
 from devenv.backends.base import Component, Credentials, EnvironmentStatus, Health, LogQuery
 from devenv.backends.build import ProjectImage
-from devenv.cluster.errors import AccessDenied, ClusterError, ExecRefused
+from devenv.cluster.errors import AccessDenied, ClusterError, ClusterUnreachable, ContextMissing, ExecRefused
 from devenv.cluster.kinds import apply_rank
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
 from devenv.cluster.waiting import Workload, diagnose, explain_pending, is_ready, shortage
@@ -231,7 +231,11 @@ class PlatformBackend(ABC):
             return EnvironmentStatus(self.name, identifier, state)
         cluster = self.cluster()
         labels = f"{ENVIRONMENT_LABEL}={identifier}"
-        live = [item for kind in WORKLOADS for item in cluster.list(kind, self.namespace, labels=labels)]
+        try:
+            live = [item for kind in WORKLOADS for item in cluster.list(kind, self.namespace, labels=labels)]
+        except ClusterUnreachable as error:
+            silent = Component("cluster", "failed", error.message)
+            return EnvironmentStatus(self.name, identifier, "partly", (silent,))
         pods = cluster.list("Pod", self.namespace, labels=labels)
         components = tuple(sorted((_component(item, pods) for item in live), key=lambda item: self._order(item.name)))
         running = sum(item.health == "running" for item in components)
@@ -294,14 +298,14 @@ class PlatformBackend(ABC):
         return open_client(self.url("vault"), str(self._seed_document()["generated"]["root_token"]))
 
     def credentials(self) -> Credentials:
-        """See `Backend`; while the cluster does not run, from the seeds on this machine."""
+        """See `Backend`; while the cluster does not answer, from the seeds on this machine."""
         from devenv.vault import layout, seeds
 
-        if self.stopped():
+        try:
+            admin = self._seed_document()["secrets"][layout.ADMIN]
+        except (ClusterError, ContextMissing):
             known = seeds.load_or_create(self.project)
             admin = seeds.all_secrets(self.project, known)[layout.ADMIN]
-        else:
-            admin = self._seed_document()["secrets"][layout.ADMIN]
         return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
 
     def known_secrets(self) -> Sequence[str]:
@@ -324,6 +328,8 @@ class PlatformBackend(ABC):
     def _seed_document(self) -> dict[str, Any]:
         from devenv.vault import seeds
 
+        if reason := self.stopped():
+            raise ClusterUnreachable(f"The cluster of context {self.context!r} is {reason}", hint="devenv up")
         secret = self.cluster().get("Secret", seeds.SECRET_NAME, self.namespace)
         if secret is None or environment_of(secret) != self.project.identifier:
             raise NotDeployed("This environment is not up", hint="devenv up")

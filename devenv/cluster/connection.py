@@ -468,7 +468,9 @@ _REPLACEABLE = ("Deployment", "StatefulSet", "Job", "DaemonSet")
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason of a failed connection, without urllib3's wrapping."""
-    reason = getattr(error, "reason", None)
-    text = str(reason if reason is not None else error)
-    return text.rpartition(": ")[2] if "object at 0x" in text else text
+    """The innermost reason of a failed connection, without urllib3's wrapping: "Connection refused"."""
+    reason = getattr(error, "reason", None) or error
+    inner = reason.__cause__ or reason.__context__
+    if isinstance(inner, OSError) and inner.strerror:
+        return str(inner.strerror)
+    return str(reason).rpartition(": ")[2]

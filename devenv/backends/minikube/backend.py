@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from devenv.backends import reach
-from devenv.backends.minikube import preflight
 from devenv.backends.minikube.images import Loader
+from devenv.backends.minikube.node import Node, inspect
 from devenv.backends.minikube.program import Minikube, Profile
 from devenv.backends.platform import PlatformBackend, images_of
 from devenv.backends.steps import shared_steps
@@ -55,15 +55,19 @@ class MinikubeBackend(PlatformBackend):
     def published(self) -> Mapping[str, int]:
         """See `PlatformBackend`: what minikube published when the profile was made, where its driver can."""
         profile = self.profile()
-        if profile is None:
+        if profile is None or profile.driver != "docker":
             return {}
         names = {NODE_PORTS["airflow"]: self.release.page, NODE_PORTS["vault"]: "vault"}
-        return {names[node]: here for node, here in profile.ports.items() if node in names}
+        return {names[node]: here for node, here in self.node().ports.items() if node in names}
 
-    def by_exec(self) -> bool:
-        """Whether the node is a container with containerd, into which images can be streamed."""
+    def node(self) -> Node:
+        """The node's container, as Docker has it now."""
+        return inspect(self.minikube.profile, self.project.environment.variables)
+
+    def runtime(self) -> str:
+        """The container runtime of a node that is itself a container; "" for another driver's node."""
         profile = self.profile()
-        return profile is not None and profile.driver == "docker" and profile.runtime == "containerd"
+        return profile.runtime if profile is not None and profile.driver == "docker" else ""
 
     def wanted_images(self) -> list[str]:
         """The images that the platform runs, the largest first: everything needs Airflow's."""
@@ -76,7 +80,7 @@ class MinikubeBackend(PlatformBackend):
 
     def deliver(self, images: Sequence[str], output: Callable[[str], None]) -> None:  # noqa: ARG002
         """See `PlatformBackend`."""
-        self.loader.load(images, by_exec=self.by_exec())
+        self.loader.load(images, self.runtime())
 
     def stopped(self) -> str:
         """See `PlatformBackend`; for the docker driver without waiting for an address that nobody has."""
@@ -84,8 +88,7 @@ class MinikubeBackend(PlatformBackend):
         if profile is None:
             return "missing"
         if profile.driver == "docker":
-            state = preflight.node_state(self.minikube.profile, self.project.environment.variables)
-            return "" if state == "running" else "stopped"
+            return "" if self.node().state == "running" else "stopped"
         return "" if self.minikube.status().running else "stopped"
 
     def up_steps(self) -> Sequence[Step]:

@@ -1,7 +1,8 @@
 """Images of the laptop's Docker engine into minikube's node, while its control plane still boots.
 
-For the docker driver with containerd they go as one stream from `docker save` into the node's containerd, so that
-layers which several images share travel once. Everything else goes by `minikube image load`.
+With the docker driver they go as one stream from `docker save` into the node's own runtime, so that layers which
+several images share travel once; Docker gathers them while the node is still being made. With any other driver they
+go by `minikube image load`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from devenv.backends.minikube.program import Minikube
 
 _SETTLE_SECONDS = 0.5
+_IMPORT = {
+    "containerd": ["ctr", "-n", "k8s.io", "images", "import", "-"],
+    "docker": ["docker", "load"],
+}
+"""What takes a stream of images inside the node, by its runtime."""
 
 
 def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, str]:
@@ -31,7 +37,7 @@ def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, s
 
     found: dict[str, str] = {}
     try:
-        client = _engine(environment.variables)
+        client = engine(environment.variables)
     except (docker.errors.DockerException, OSError):
         return found
     with contextlib.closing(client):
@@ -41,7 +47,7 @@ def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, s
     return found
 
 
-def _engine(variables: Mapping[str, str]) -> docker.DockerClient:  # type: ignore[name-defined]  # noqa: F821
+def engine(variables: Mapping[str, str]) -> docker.DockerClient:  # type: ignore[name-defined]  # noqa: F821
     """The engine that the docker command line uses: `DOCKER_HOST`, or its current context (Docker Desktop, Colima)."""
     import docker
     from docker.context import ContextAPI
@@ -81,6 +87,7 @@ class Loader:
         self._pending: set[str] | None = None
         self._cancelled = False
         self._children: list[subprocess.Popen[bytes]] = []
+        self._gathered: tuple[tuple[str, ...], subprocess.Popen[bytes]] | None = None
 
     def plan(self, images: Iterable[str]) -> None:
         """Says which images will be loaded: who waits for another one need not."""
@@ -101,9 +108,9 @@ class Loader:
             while not cancelled.is_set() and not self._cancelled and (self._pending is None or wanted & self._pending):
                 self._change.wait(_SETTLE_SECONDS)
 
-    def missing(self, images: Mapping[str, str], *, by_exec: bool) -> list[str]:
+    def missing(self, images: Mapping[str, str], *, streams: bool) -> list[str]:
         """Those of the laptop's images (name → id) that the node lacks, or has in another version."""
-        if not by_exec:
+        if not streams:
             there = self._minikube.list_images()
             return [image for image in images if full_name(image) not in there]
         done = run(
@@ -114,7 +121,7 @@ class Loader:
         ids: dict[str, str] = {}
         with contextlib.suppress(ValueError):
             for entry in json.loads(done.stdout or "{}").get("images") or []:
-                ids.update({tag: str(entry.get("id", "")) for tag in entry.get("repoTags") or []})
+                ids.update({full_name(tag): str(entry.get("id", "")) for tag in entry.get("repoTags") or []})
         # The containerd image store of newer engines counts by the manifest, not by the configuration as the
         # node does; there, and only there, no id matches, and the name has to do.
         comparable = any(identifier in ids.values() for identifier in images.values())
@@ -124,16 +131,28 @@ class Loader:
             if full_name(image) not in ids or (comparable and ids[full_name(image)] != identifier)
         ]
 
-    def load(self, images: Sequence[str], *, by_exec: bool) -> None:
+    def gather(self, images: Sequence[str]) -> None:
+        """Starts `docker save`, whose first and longer half needs no reader: Docker puts the layers together."""
+        save = start(["docker", "save", *images], variables=self._environment.variables, stderr=subprocess.DEVNULL)
+        with self._change:
+            self._gathered = (tuple(images), save)
+            self._children.append(save)
+            cancelled = self._cancelled
+        if cancelled:
+            self.cancel()
+
+    def load(self, images: Sequence[str], runtime: str) -> None:
         """Loads images.
+
+        Args:
+            images: what to load.
+            runtime: of a node that is a container; "" for a node that is none.
 
         Raises:
             ImagesNotLoaded: neither way worked.
             KeyboardInterrupt: it was cancelled.
         """
-        if not images:
-            return
-        if by_exec and self._stream(images):
+        if not images or (runtime in _IMPORT and self._stream(images, _IMPORT[runtime])):
             return
         if self._cancelled:
             raise KeyboardInterrupt
@@ -146,16 +165,30 @@ class Loader:
                 detail=error.detail or error.message,
             ) from error
 
-    def _stream(self, images: Sequence[str]) -> bool:
-        """`docker save` into the node's containerd; False when that failed."""
+    def _stream(self, images: Sequence[str], into: Sequence[str]) -> bool:
+        """`docker save` into the node's runtime; False when that failed."""
+        with self._change:
+            gathered, self._gathered = self._gathered, None
+        if gathered is not None and gathered[0] != tuple(images):
+            stop(gathered[1], grace=1.0)
+            gathered = None
         variables = self._environment.variables
-        into = ["docker", "exec", "-i", self._minikube.profile, "ctr", "-n", "k8s.io", "images", "import", "-"]
-        save = start(["docker", "save", *images], variables=variables, stderr=subprocess.DEVNULL)
-        take = start(into, stdin=save.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, variables=variables)
+        save = (
+            gathered[1]
+            if gathered is not None
+            else start(["docker", "save", *images], variables=variables, stderr=subprocess.DEVNULL)
+        )
+        take = start(
+            ["docker", "exec", "-i", self._minikube.profile, *into],
+            stdin=save.stdout,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            variables=variables,
+        )
         assert save.stdout is not None
         save.stdout.close()  # so that `docker save` ends when the other side does
         with self._change:
-            self._children = [save, take]
+            self._children += [save, take]
             cancelled = self._cancelled
         if cancelled:
             self.cancel()
@@ -166,7 +199,7 @@ class Loader:
                 stop(child, grace=1.0)
 
     def cancel(self) -> None:
-        """Ends a running load."""
+        """Ends a running load, or what was gathered for one."""
         with self._change:
             self._cancelled = True
             children = list(self._children)

@@ -19,7 +19,7 @@ from devenv.backends.minikube.errors import (
 )
 from devenv.backends.minikube.program import INSTALL_HINT
 from devenv.cluster.kubectl import kubectl_command
-from devenv.errors import CommandFailed, ProgramMissing, TimedOut
+from devenv.errors import ProgramMissing, TimedOut
 from devenv.process import run, which
 from devenv.project import Project
 
@@ -162,17 +162,3 @@ def _is_this_machine(engine: Mapping[str, Any]) -> bool:
     import platform
 
     return str(engine.get("Name")) == platform.node()
-
-
-def node_state(profile: str, variables: Mapping[str, str]) -> str:
-    """The state of the docker driver's container: "running", "exited", "paused", or "" when there is none."""
-    try:
-        done = run(
-            ["docker", "container", "inspect", "--format", "{{.State.Status}}", profile],
-            variables=variables,
-            check=False,
-            timeout=_DOCKER_SECONDS,
-        )
-    except (ProgramMissing, TimedOut, CommandFailed):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, ClassVar
 
+from devenv.backends import reach
 from devenv.backends.minikube import preflight
 from devenv.backends.minikube.errors import PortTaken
 from devenv.backends.minikube.images import laptop_images
+from devenv.backends.minikube.node import forget_spare, publish_anew
 from devenv.backends.minikube.owner import require_owner
 from devenv.backends.steps import answers
 from devenv.boot.step import Progress, Step
@@ -99,34 +101,35 @@ class StartCluster(MinikubeStep):
         backend = self.backend
         profile = backend.profile()
         assert profile is not None
-        settings, owner = backend.project.settings.minikube, backend.project.identifier
-        state = preflight.node_state(profile.name, backend.project.environment.variables)
-        if state == "paused" or (profile.driver != "docker" and backend.minikube.status().apiserver == "Paused"):
+        docker = profile.driver == "docker"
+        state = backend.node().state if docker else backend.minikube.status().apiserver.lower()
+        if state == "paused":
             backend.minikube.unpause(progress)
             if answers(backend):
                 return
-        if profile.ports and state != "running" and self._ports_taken():
-            self._publish_anew(progress)
-            return
-        try:
-            backend.minikube.start(settings, progress, owner=owner, ports={}, create=False)
-        except PortTaken:
-            self._publish_anew(progress)
+        if docker and state in ("exited", "created"):
+            self._free_ports(progress)
+        owner = backend.project.identifier
+        backend.minikube.start(backend.project.settings.minikube, progress, owner=owner, ports={}, create=False)
 
-    def _ports_taken(self) -> bool:
-        from devenv.backends import reach
-
-        return any(not reach.is_free(port) for port in self.backend.published().values())
-
-    def _publish_anew(self, progress: Progress) -> None:
-        """Makes the node's container anew with free ports. What it holds lies in a volume, which stays."""
-        from devenv.process import run
+    def _free_ports(self, progress: Progress) -> None:
+        """Other ports for a node whose own are taken; it could not start with them."""
+        import docker.errors
 
         backend = self.backend
-        progress("another port, because one is taken", None)
-        run(["docker", "rm", "--force", backend.minikube.profile], variables=backend.project.environment.variables)
-        settings, owner = backend.project.settings.minikube, backend.project.identifier
-        backend.minikube.start(settings, progress, owner=owner, ports=backend.chosen_ports(), create=False)
+        taken = [port for port in backend.published().values() if not reach.is_free(port)]
+        if not taken:
+            return
+        progress("other ports, because its own are taken", None)
+        variables = backend.project.environment.variables
+        try:
+            publish_anew(backend.minikube.profile, backend.chosen_ports(), variables)
+        except docker.errors.DockerException as error:
+            held = " and ".join(f"port {port}{reach.holder(port)}" for port in taken)
+            raise PortTaken(
+                f"minikube's node publishes {held}, which is taken, and could not be given another: {error}",
+                hint="End that program, then `devenv up`.",
+            ) from error
 
     def cancel(self) -> None:
         """See `Step`."""
@@ -156,6 +159,11 @@ class LoadImages(MinikubeStep):
     def run(self, progress: Progress) -> str:
         """See `Step`."""
         backend = self.backend
+        if backend.profile() is None and preflight.uses_docker(backend.project):
+            self._missing = list(laptop_images(backend.wanted_images(), backend.project.environment))
+            backend.loader.plan(self._missing)
+            if self._missing:
+                backend.loader.gather(self._missing)
         progress("waits for the node", None)
         backend.runtime_up.wait()
         if self._cancelled.is_set():
@@ -176,7 +184,7 @@ class LoadImages(MinikubeStep):
     def _find_missing(self) -> list[str]:
         backend = self.backend
         here = laptop_images(backend.wanted_images(), backend.project.environment)
-        missing = backend.loader.missing(here, by_exec=backend.by_exec())
+        missing = backend.loader.missing(here, streams=bool(backend.runtime()))
         backend.loader.plan(missing)
         return missing
 
@@ -229,6 +237,7 @@ class DeleteCluster(MinikubeStep):
         assert profile is not None
         require_owner(backend, profile)
         backend.minikube.delete(progress)
+        forget_spare(profile.name, backend.project.environment.variables)
         return profile.name
 
     def cancel(self) -> None:
