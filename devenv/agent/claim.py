@@ -68,9 +68,7 @@ class Claim:
     def settle(self) -> None:
         """The end of a batch: keeps no folder open that somebody may want to remove."""
         with self._guard:
-            if self._parent is not None:
-                os.close(self._parent[1])
-                self._parent = None
+            self._keep_none()
             self.ledger.compact(least=_JOURNAL_LINES)
 
     # What the claim holds
@@ -247,9 +245,13 @@ class Claim:
         return current
 
     def _keep(self, parts: Tuple[str, ...], folder: int) -> None:
+        self._keep_none()
+        self._parent = (parts, folder)
+
+    def _keep_none(self) -> None:
         if self._parent is not None:
             os.close(self._parent[1])
-        self._parent = (parts, folder)
+            self._parent = None
 
     def _folder_at(self, parts: Tuple[str, ...]) -> int:
         """Like `_open_folder`, and makes what is missing."""
@@ -303,6 +305,7 @@ class Claim:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        self._keep_none()  # what is kept open may be the folder that is gone
 
     def clear(self, parent: int, name: str, path: str) -> None:
         """Removes a folder of ours that a file of the same name replaces.

@@ -219,7 +219,11 @@ class _Loaded:
         kind, _, message = last.partition(": ")
         if not re.fullmatch(r"[A-Za-z_.]+", kind):
             kind, message = "", last
-        return problem("invalid-dag", message or last, kind=kind.rpartition(".")[2], file=self._task.file)
+        kind = kind.rpartition(".")[2]
+        line, _what = _looks_like_dag("\n".join(self._places.lines(self._task.file)), ())
+        return problem(
+            problems.rule_of(kind), message or last, kind=kind, file=self._task.file, line=line, places=self._places
+        )
 
     # What is worth knowing
 

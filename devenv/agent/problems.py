@@ -153,18 +153,22 @@ def _meaning(  # noqa: PLR0912 (a table of exceptions)
     for name, rule in _AIRFLOW_RULES:
         if name in kinds:
             return rule, message, ""
-    if (
-        "kubernetes_resources" in message
-        or "Invalid arguments were passed" in message
-        or "unexpected keyword" in message
-    ):
+    if any(words in message for words in _ARGUMENT_WORDS):
         return _arguments(message)
+    if "has to be made of alphanumeric characters" in message:
+        return "invalid-id", message, ""
     if "AirflowException" in kinds:
         return "invalid-dag", message, ""
     return "parse-error", message, ""
 
 
 _MAIN_HINT = 'Put what is meant for the command line below `if __name__ == "__main__":`.'
+_ARGUMENT_WORDS = (
+    "kubernetes_resources",
+    "Invalid arguments were passed",
+    "unexpected keyword",
+    "missing keyword argument",
+)
 _AIRFLOW_RULES = (
     ("AirflowDagCycleException", "cycle"),
     ("AirflowDagDuplicatedIdException", "duplicate-dag-id"),
@@ -173,8 +177,15 @@ _AIRFLOW_RULES = (
     ("SerializationError", "serialization-error"),
     ("DuplicateTaskIdFound", "duplicate-task-id"),
     ("AirflowTimetableInvalid", "invalid-schedule"),
+    ("CroniterError", "invalid-schedule"),
+    ("FormatException", "invalid-schedule"),  # of cron_descriptor, which 2.x asks first
     ("ParamValidationError", "invalid-params"),
 )
+
+
+def rule_of(kind: str) -> str:
+    """The rule for a DAG that Airflow refuses with an exception of this name."""
+    return dict(_AIRFLOW_RULES).get(kind, "invalid-dag")
 
 
 def _arguments(message: str) -> Tuple[str, str, str]:

@@ -1,4 +1,4 @@
-# expect: invalid-dag
+# expect: invalid-id
 # airflow dag
 from datetime import datetime, timedelta
 from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task

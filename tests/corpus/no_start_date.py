@@ -1,4 +1,5 @@
-# expect: nothing
+# expect 2: invalid-dag
+# expect 3: nothing
 # airflow dag
 from datetime import datetime, timedelta
 from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task

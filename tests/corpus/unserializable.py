@@ -1,4 +1,5 @@
-# expect: serialization-error
+# expect 2: nothing
+# expect 3: invalid-params
 # airflow dag
 from datetime import datetime, timedelta
 from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task

@@ -1,5 +1,4 @@
-# expect 2: nothing
-# expect 3: nothing
+# expect: top-level-io
 # airflow dag
 from datetime import datetime, timedelta
 from portable import DAG, EmptyOperator, BashOperator, PythonOperator, dag, task
