@@ -1,0 +1,165 @@
+"""From a save to the DAG volume and to a verdict, beside what people use otherwise, in the same run on the same pod.
+
+    python benchmarks/save.py [SAVES]          in a namespace of its own on a running minikube profile
+
+Per save a DAG file of 20 kB is written, and the time is taken from just before the write until the agent has answered
+that the bytes are in the volume under their name (devenv), or until the command has ended (the others).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from devenv.events import BatchSynced, FileSynced, VerdictReached, WatchStarted
+from devenv.sync.ignore import Ignore
+from devenv.sync.model import Listener, Root, Target
+from devenv.sync.watch import NativeWatcher
+from tests.support.sync import Watching, project_at, tree
+from tests.support.volume import Volume, volume_in
+
+_DAG = """from datetime import datetime
+from airflow import DAG
+from airflow.operators.empty import EmptyOperator
+
+with DAG("benchmark", start_date=datetime(2024, 1, 1), schedule=None):
+    EmptyOperator(task_id="version_{version}")
+"""
+
+
+def main(saves: int) -> None:
+    """Prints the table."""
+    with volume_in("sync-benchmark") as volume, tempfile.TemporaryDirectory(prefix="devenv-bench-") as place:
+        rows: list[tuple[str, list[float]]] = []
+        for name, kubectl in (("WebSocket", False), ("kubectl exec -i", True)):
+            rows += through_devenv(volume, Path(place, name.replace(" ", "-")), name, saves, kubectl=kubectl)
+        fastest = rows[0][1]
+        source = Path(place, "dag.py")
+        few = max(5, saves // 5)
+        rows.append(("kubectl cp", repeat(few, lambda version: copy(volume, source, version))))
+        rows.append(("tar over kubectl exec", repeat(few, lambda version: untar(volume, source, version))))
+        print(f"\n{'save → volume, 20 kB':34}{'n':>5}{'p50':>9}{'p95':>9}{'p99':>9}{'against devenv':>16}")
+        for name, times in rows:
+            p50, p95, p99 = (percentile(times, share) * 1e3 for share in (0.5, 0.95, 0.99))
+            ratio = f"{percentile(times, 0.5) / percentile(fastest, 0.5):.1f} x"
+            print(f"{name:34}{len(times):5}{p50:6.0f} ms{p95:6.0f} ms{p99:6.0f} ms{ratio:>16}")
+        print()
+        large(volume, Path(place, "large"))
+
+
+def through_devenv(
+    volume: Volume, place: Path, name: str, saves: int, *, kubectl: bool
+) -> list[tuple[str, list[float]]]:
+    """Saves under the real watcher; the time to the volume and the time to the verdict."""
+    volume.empty()
+    project = project_at(place)
+    dag = project.dag_folder / "dag.py"
+    dag.write_bytes(content(-1))
+    watcher = NativeWatcher([Root("dags", project.dag_folder)], Ignore())
+
+    def opened(listener: Listener) -> Target:
+        return volume.open_agent(listener, kubectl=kubectl, verdicts=True)
+
+    to_volume, to_verdict = [], []
+    with Watching(project, opened, watcher) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        watch.events.wait(VerdictReached, timeout=120)
+        for number in range(saves):
+            time.sleep(random.uniform(0.2, 0.5))
+            watch.events.clear()
+            began = time.perf_counter()
+            dag.write_bytes(content(number))
+            watch.events.wait(FileSynced, timeout=30)
+            to_volume.append(time.perf_counter() - began)
+            watch.events.wait(VerdictReached, timeout=30)
+            to_verdict.append(time.perf_counter() - began)
+    return [(f"devenv, {name}", to_volume), (f"  … until the verdict, {name}", to_verdict)]
+
+
+def large(volume: Volume, place: Path) -> None:
+    """10,000 files, a branch switch of 2,000, a file of 50 MB."""
+    volume.empty()
+    project = project_at(place)
+    dags = project.dag_folder
+    for number in range(10_000):
+        folder = dags / f"team{number % 100}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"module_{number}.py").write_bytes(b"x = %d\n" % number * 250)
+    with Watching(project, volume.open_agent, NativeWatcher([Root("dags", dags)], Ignore())) as watch:
+        started = watch.events.wait(WatchStarted, timeout=120)[0]
+        print(f"{'10,000 files of 2 kB, first sync':50}{started.seconds:8.2f} s")
+        watch.events.clear()
+        began = time.perf_counter()
+        for number in range(2_000):
+            (dags / f"team{number % 100}" / f"module_{number}.py").write_bytes(b"y = %d\n" % number * 250)
+        written = time.perf_counter() - began
+        sent = 0
+        while sent < 2_000:
+            watch.events.wait(BatchSynced, timeout=60)
+            sent = sum(event.changed for event in watch.events.of(BatchSynced)) + len(watch.events.of(FileSynced))
+        took = time.perf_counter() - began
+        print(f"{'2,000 files rewritten, until all are there':50}{took:8.2f} s (writing them took {written:.2f} s)")
+        watch.events.clear()
+        began = time.perf_counter()
+        (dags / "large.bin").write_bytes(os.urandom(50_000_000))
+        watch.events.wait(FileSynced, timeout=120)
+        print(f"{'a file of 50 MB':50}{time.perf_counter() - began:8.2f} s")
+    print(f"{'both sides identical':50}{volume.held() == tree(project.folder)!s:>8}")
+
+
+def copy(volume: Volume, source: Path, version: int) -> None:
+    """`kubectl cp`, which writes in place."""
+    source.write_bytes(content(version))
+    run([*volume.kubectl, "-n", volume.namespace, "cp", str(source), "agent:/devenv/claim/dags/dag.py"])
+
+
+def untar(volume: Volume, source: Path, version: int) -> None:
+    """A tar stream into a new `kubectl exec`, as Skaffold and Tilt do it per change."""
+    source.write_bytes(content(version))
+    packed = subprocess.run(["tar", "-C", str(source.parent), "-cf", "-", source.name], capture_output=True, check=True)
+    into = ["exec", "-i", "agent", "--", "tar", "-C", "/devenv/claim/dags", "-xmf", "-"]
+    run([*volume.kubectl, "-n", volume.namespace, *into], packed.stdout)
+
+
+def run(command: list[str], stdin: bytes = b"") -> None:
+    """Runs a program to its end."""
+    subprocess.run(command, input=stdin, capture_output=True, check=True)
+
+
+def repeat(count: int, action: Callable[[int], None]) -> list[float]:
+    """Seconds that each call took."""
+    times = []
+    for number in range(count):
+        began = time.perf_counter()
+        action(number)
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def content(version: int) -> bytes:
+    """A DAG file of 20 kB."""
+    text = _DAG.format(version=version + 1)
+    return (text + "# " + "x" * (20_000 - len(text) - 3) + "\n").encode()
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which this share lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
+    except pytest.skip.Exception as reason:
+        print(f"skipped: {reason}")

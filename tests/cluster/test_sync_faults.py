@@ -1,0 +1,305 @@
+"""The sync loop when the cluster fails it: after each fault both sides are the same, and no reader saw half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devenv.cluster.exec import exec_duplex
+from devenv.duplex import DuplexClosed
+from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
+from devenv.resources import platform_folder
+from devenv.sync.ignore import Ignore
+from devenv.sync.model import Listener, Root, Target
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, JobIsWriting, Owner, agent_command
+from devenv.sync.watch import NativeWatcher
+from tests.support.sync import Watching, project_at, tree
+from tests.support.volume import IMAGE, OWNER, Volume, volume_in, wait_for
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+_READER = """
+import hashlib, os, select, sys
+looks, torn, missing = 0, 0, 0
+folder = "/opt/airflow/dags"
+while not select.select([0], [], [], 0)[0]:
+    for number in range(20):
+        try:
+            with open(os.path.join(folder, "f%d.py" % number), "rb") as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            missing += 1
+            continue
+        looks += 1
+        torn += content[:32] != hashlib.sha256(content[32:]).digest()
+print(looks, torn, missing)
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Volume]:
+    with volume_in("sync-faults") as volume:
+        yield volume
+
+
+@pytest.fixture
+def volume(made: Volume) -> Volume:
+    made.empty()
+    return made
+
+
+def _signed(number: int) -> bytes:
+    body = random.Random(number).randbytes(20_000 + number)
+    return hashlib.sha256(body).digest() + body
+
+
+class Reader:
+    """Reads f0.py … f19.py in a pod, all the time; each file tells by itself whether it is whole."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._session = exec_duplex(volume.cluster, volume.namespace, "reader", "", ["python3", "-u", "-c", _READER])
+
+    def result(self) -> tuple[int, int, int]:
+        """How often it looked, saw a torn file, saw none."""
+        self._session.write(b"\n")
+        output = b""
+        try:
+            while output.count(b"\n") < 1:
+                output += self._session.read(20)
+        except DuplexClosed:
+            pass
+        self._session.close()
+        looks, torn, missing = output.split()
+        return int(looks), int(torn), int(missing)
+
+
+@pytest.mark.main
+def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(volume: Volume, tmp_path: Path) -> None:
+    """An eviction, a node drain, a changed image: the pod is another one, with another identity."""
+    project = project_at(tmp_path)
+    dags = project.dag_folder
+    chance = random.Random(3)
+    for number in range(200):
+        (dags / f"f{number}.py").write_bytes(_signed(number))
+    watcher = NativeWatcher([Root("dags", dags)], Ignore())
+    with Watching(project, volume.open_agent, watcher) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        reader = Reader(volume)
+        for round_ in range(2):
+            for _ in range(100):
+                (dags / f"f{chance.randrange(200)}.py").write_bytes(_signed(chance.randrange(9_000)))
+            volume.delete_pod("agent")
+            (dags / f"f{20 + round_}.py").unlink()
+            (dags / f"new{round_}.py").write_text("saved while there was no pod")
+            volume.make_pod("agent")
+            watch.events.wait(ConnectionChanged, 3 * (round_ + 1), timeout=60)
+        wait_for(lambda: volume.held() == tree(project.folder), "trees identical", 60)
+        looks, torn, missing = reader.result()
+    assert looks > 100
+    assert (torn, missing) == (0, 0)
+    states = [event.state for event in watch.events.of(ConnectionChanged)]
+    assert states == ["lost", "reconnecting", "connected"] * 2
+
+
+def test_the_connection_breaks(volume: Volume, tmp_path: Path) -> None:
+    """As when the API server restarts, or a VPN reconnects: the pod and its agent live on."""
+    project, sessions = project_at(tmp_path), []
+
+    def opened(listener: Listener) -> Target:
+        def websocket() -> Any:
+            sessions.append(exec_duplex(volume.cluster, volume.namespace, "agent", "agent", agent_command()))
+            return sessions[-1]
+
+        options = AgentOptions(claim="/devenv/claim", airflow="/opt/airflow", verdicts=False)
+        return AgentTarget(websocket, listener, OWNER, ["dags"], options)
+
+    with Watching(project, opened) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        for number in range(3):
+            sessions[-1]._client.abort()  # the socket ends, with no farewell
+            (project.dag_folder / f"{number}.py").write_text("saved meanwhile")
+            watch.watcher.notice()
+            watch.events.wait(FileSynced, number + 1, timeout=60)
+        assert volume.held() == tree(project.folder)
+
+
+def test_the_volume_is_full(volume: Volume, tmp_path: Path) -> None:
+    """The pod's real ENOSPC: nothing half is left, the version before stays, and it goes on by itself."""
+    project = project_at(tmp_path)
+    small = {"name": "small", "emptyDir": {"medium": "Memory", "sizeLimit": "2Mi"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "small", "namespace": volume.namespace},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {"runAsUser": 50000, "runAsGroup": 0, "fsGroup": 0},
+            "containers": [
+                {
+                    "name": "agent",
+                    "image": IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["dumb-init", "--", "sleep", "infinity"],
+                    "volumeMounts": [{"name": "small", "mountPath": "/devenv/claim"}],
+                }
+            ],
+            "volumes": [small],
+        },
+    }
+    volume.cluster.apply([pod])
+    volume.wait_running("small")
+
+    def opened(listener: Listener) -> Target:
+        options = AgentOptions(claim="/devenv/claim", airflow="/devenv/claim", verdicts=False)
+        start = lambda: exec_duplex(volume.cluster, volume.namespace, "small", "agent", agent_command())  # noqa: E731
+        return AgentTarget(start, listener, OWNER, ["dags"], options)
+
+    big = project.dag_folder / "big.bin"
+    big.write_bytes(_signed(1))
+    try:
+        with Watching(project, opened) as watch:
+            watch.events.wait(WatchStarted, timeout=60)
+            big.write_bytes(random.Random(2).randbytes(4_000_000))
+            watch.watcher.notice(big)
+            [notice] = watch.events.wait(Notice, timeout=60)
+            assert "no space left" in notice.message
+            there = volume.run("small", ["sh", "-c", "cd /devenv/claim/dags && ls -A && sha256sum big.bin"]).decode()
+            assert there.split()[:2] == ["big.bin", hashlib.sha256(_signed(1)).hexdigest()]
+            big.write_bytes(_signed(3))
+            watch.watcher.notice(big)
+            watch.events.wait(FileSynced, 2, timeout=60)
+    finally:
+        volume.delete_pod("small")
+
+
+def test_the_claim_is_deleted_and_made_anew(volume: Volume, tmp_path: Path) -> None:
+    project = project_at(tmp_path)
+    for number in range(20):
+        (project.dag_folder / f"f{number}.py").write_bytes(_signed(number))
+    with Watching(project, volume.open_agent) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        for pod in ("agent", "reader"):
+            volume.delete_pod(pod)
+        volume.cluster.delete("PersistentVolumeClaim", "airflow-dag-pvc", volume.namespace, wait_seconds=60)
+        volume.make_claim()
+        for pod in ("agent", "reader"):
+            volume.make_pod(pod)
+        wait_for(lambda: volume.held() == tree(project.folder), "all files back", 60)
+
+
+def test_a_laptop_whose_clock_is_an_hour_off(volume: Volume, tmp_path: Path) -> None:
+    project = project_at(tmp_path)
+    for hours in (-1, 1):
+        wrong = replace(project.environment, now=lambda h=hours: time.time() + 3600 * h)
+        shifted = replace(project, environment=wrong)
+        file = project.dag_folder / f"dag{hours}.py"
+        file.write_text("first")
+        with Watching(shifted, volume.open_agent) as watch:
+            watch.events.wait(WatchStarted, timeout=60)
+            count = len(watch.events.of(FileSynced))
+            file.write_text("again")
+            watch.watcher.notice(file)
+            watch.events.wait(FileSynced, count + 1, timeout=60)
+            assert volume.held() == tree(project.folder)
+    ages = volume.run(
+        "reader", ["sh", "-c", "cd /opt/airflow/dags && for f in *; do echo $(($(date +%s) - $(stat -c %Y $f))); done"]
+    )
+    assert all(0 <= int(age) < 300 for age in ages.split())  # the pod's now, whatever the laptop believes
+
+
+def test_a_second_laptop_is_refused_and_told_whose_claim_it_is(volume: Volume, tmp_path: Path) -> None:
+    project = project_at(tmp_path)
+    grace = Owner("other-project", "desktop", "grace", "/elsewhere")
+    with Watching(project, volume.open_agent) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        with pytest.raises(ClaimInUse, match=r"ada@laptop, folder /project"):
+            volume.open_agent(watch.loop._ear(), owner=grace)
+
+
+def _job(volume: Volume, url: str) -> dict[str, Any]:
+    folder = platform_folder() / "components" / "flux" / "job"
+    job = yaml.safe_load((folder / "sync-dags.yaml").read_text())
+    job["metadata"]["namespace"] = volume.namespace
+    job["spec"]["backoffLimit"] = 0
+    job["spec"]["template"]["spec"]["initContainers"][0]["env"][0]["value"] = url
+    program = {"fetch_repository.py": (folder / "fetch_repository.py").read_text()}
+    name = {"name": "fetch-repository", "namespace": volume.namespace}
+    volume.cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": program}])
+    return job
+
+
+def _run_job(volume: Volume, job: dict[str, Any]) -> tuple[bool, str]:
+    """Runs the Job to its end: whether it succeeded, and its log."""
+    volume.cluster.apply([job])
+
+    def ended() -> dict[str, Any] | None:
+        found = volume.cluster.get("Job", "sync-dags", volume.namespace)
+        status = (found or {}).get("status", {})
+        return status if status.get("succeeded") or status.get("failed") else None
+
+    status = wait_for(ended, "the Job's end", 120)
+    command = [*volume.kubectl, "-n", volume.namespace, "logs", "job/sync-dags", "-c", "sync-dags"]
+    log = subprocess.run(command, capture_output=True, text=True, check=True)
+    volume.cluster.delete("Job", "sync-dags", volume.namespace, wait_seconds=60)
+    return bool(status.get("succeeded")), log.stdout + log.stderr
+
+
+def test_the_sync_dags_job_and_the_agent_refuse_each_other(volume: Volume, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(platform_folder().parent / "sync-dags.sh", "sync-dags.sh")
+        for name in ("dags/from_git.py", "dags/team/helper.py"):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = 7, 0o644
+            archive.addfile(member, io.BytesIO(b"# a dag"))
+    volume.run("agent", ["sh", "-c", "mkdir -p /tmp/web && cat > /tmp/web/latest.tar.gz"], packed.getvalue())
+    volume.run("agent", ["sh", "-c", "cd /tmp/web && (python3 -m http.server 8000 >/dev/null 2>&1 &)"])
+    address = volume.cluster.get("Pod", "agent", volume.namespace)["status"]["podIP"]
+    job = _job(volume, f"http://{address}:8000/latest.tar.gz")
+    project = project_at(tmp_path)
+    (project.dag_folder / "laptop.py").write_text("x")
+
+    with Watching(project, volume.open_agent) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        succeeded, log = _run_job(volume, job)
+        assert not succeeded
+        assert "devenv's agent is writing to this claim" in log
+        assert volume.held() == tree(project.folder)
+
+    succeeded, log = _run_job(volume, job)
+    assert succeeded, log
+    assert set(volume.held()) == {"dags/from_git.py", "dags/team", "dags/team/helper.py"}
+    assert b"manifest.json" in volume.run("agent", ["ls", "/devenv/claim/.devenv"])  # rsync --delete left it alone
+
+    holding = exec_duplex(
+        volume.cluster,
+        volume.namespace,
+        "agent",
+        "agent",
+        ["flock", "/devenv/claim/.devenv/job.lock", "sh", "-c", "echo held; sleep 600"],
+    )
+    try:
+        assert holding.read(20) == b"held\n"
+        with pytest.raises(JobIsWriting):
+            volume.open_agent(_Deaf())
+    finally:
+        holding.close()
+
+
+class _Deaf:
+    def verdict(self, verdict: object) -> None:
+        pass
+
+    def lost(self, reason: str) -> None:
+        pass
