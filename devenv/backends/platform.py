@@ -10,6 +10,7 @@ import os
 import platform
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 AGENT = "agent"
 WORKLOADS = ("Deployment", "StatefulSet")
 
+_SESSIONS = 4
+_SESSIONS_SECONDS = 20.0
+
 _DIGEST = "devenv.io/applied"
 """On each object: a digest of what was applied, so that a second `up` sees that there is nothing to do."""
 
@@ -76,6 +80,7 @@ class PlatformBackend(ABC):
         self._lock = threading.Lock()
         self._cluster: Cluster | None = None
         self._forwards: dict[str, Forward] = {}
+        self._sessions: deque[tuple[float, str]] = deque(maxlen=_SESSIONS)
         self._objects: Objects | None = None
 
     # --- what the two differ in ---
@@ -400,25 +405,34 @@ class PlatformBackend(ABC):
         return str(min(running, key=lambda pod: diagnose(pod) is not None)["metadata"]["name"])
 
     def open_target(self, listener: Listener) -> Target:
-        """See `Backend`."""
+        """See `Backend`; `kubectl cp` where sessions to one and the same pod keep breaking (said aloud)."""
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
+        from devenv.sync.targets.configmap import ConfigMapTarget
+        from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
 
-        settings = self.project.settings
-        owner = Owner(self.project.identifier, platform.node(), _user(), str(self.project.folder))
+        settings, identifier = self.project.settings, self.project.identifier
         roots = [root.name for root in roots_of(self.project)]
         if settings.sync.transport == "configmap":
-            from devenv.sync.targets.configmap import ConfigMapTarget
-
-            return ConfigMapTarget(self.cluster(), self.namespace, self.project.identifier, roots)
-        if settings.sync.transport == "kubectl-cp":
-            from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
-
+            return ConfigMapTarget(self.cluster(), self.namespace, identifier, roots)
+        owner = Owner(identifier, platform.node(), _user(), str(self.project.folder))
+        if settings.sync.transport == "kubectl-cp" or self._sessions_break():
             return KubectlCopyTarget(
                 self.kubectl(), self.namespace, lambda: self._pod_of(AGENT), AGENT, owner, roots=roots
             )
         options = AgentOptions(claim="/devenv/claim", airflow="/opt/airflow", check=settings.check)
         return AgentTarget(self._agent_session, listener, owner, roots, options)
+
+    def _sessions_break(self) -> bool:
+        """Whether several sessions were opened to one pod within a short time: something between cuts them."""
+        if len(self._sessions) < _SESSIONS:
+            return False
+        (first, pod), (last, other) = self._sessions[0], self._sessions[-1]
+        breaks = pod == other and last - first < _SESSIONS_SECONDS
+        if breaks:
+            self.report(Notice("warning", "no session to the agent can be held open; syncing by `kubectl cp`, slower"))
+        self._sessions.clear()
+        return breaks
 
     def _agent_session(self) -> Duplex:
         """A session beside the DAG volume: the WebSocket, or kubectl's where that is not possible (said aloud)."""
@@ -429,6 +443,7 @@ class PlatformBackend(ABC):
         variables = self.project.environment.variables
         try:
             pod = self._pod_of(AGENT)
+            self._sessions.append((self.project.environment.monotonic(), pod))
             if self.project.settings.sync.transport == "agent":
                 try:
                     return exec_duplex(self.cluster(), self.namespace, pod, AGENT, agent_command())
