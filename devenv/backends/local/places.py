@@ -53,6 +53,7 @@ class Places:
             self.airflow_home,
             self.airflow_home / "config",
             self.claim,
+            self.claim / "dags",
             self.logs,
             self.data,
             self.task_logs,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devenv import process
+from devenv.airflow.releases import Release
 from devenv.backends.local import airflow_processes, client, configuration, ports, vault_processes, virtualenv
 from devenv.backends.local.component import ComponentSpec, exit_words
 from devenv.backends.local.errors import DatabaseFailed, DiskFull, PlatformUnsupported
@@ -220,6 +221,9 @@ class RenderSecrets(LocalStep):
             folder=session.places.secrets,
             template=template,
         )
+        if Release(session.release).users == "file":
+            variables = airflow_processes.variables(session.project, session.places, Path(process.interpreter()))
+            process.run([process.interpreter(), programs.folder() / "admin_user.py"], variables=variables)
         return f"{len(revisions)} paths"
 
 
@@ -247,8 +251,6 @@ class PrepareDatabase(LocalStep):
             )
         python = session.python()
         variables = airflow_processes.variables(session.project, session.places, python)
-        # Here, and only here, bytecode is written while it is needed: the components start from it.
-        variables.pop("PYTHONDONTWRITEBYTECODE")
         airflow_processes.install_policy(session.places)
         try:
             done = process.run(
