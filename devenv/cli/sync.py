@@ -96,4 +96,5 @@ def _print(result: Result, *, rehearsed: bool) -> None:
     if rehearsed:
         out.print("in step" if result.in_step else f"{changes} to be made")
     else:
-        out.print(f"{'in step' if result.in_step else 'not in step'}: {result.files} files, {changes}")
+        files = "1 file" if result.files == 1 else f"{result.files} files"
+        out.print(f"{'in step' if result.in_step else 'not in step'}: {files}, {changes}")

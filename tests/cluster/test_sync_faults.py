@@ -191,7 +191,11 @@ def test_the_claim_is_deleted_and_made_anew(volume: Volume, tmp_path: Path) -> N
         watch.events.wait(WatchStarted, timeout=60)
         for pod in ("agent", "reader"):
             volume.delete_pod(pod)
+        claim = volume.cluster.get("PersistentVolumeClaim", "airflow-dag-pvc", volume.namespace)
         volume.cluster.delete("PersistentVolumeClaim", "airflow-dag-pvc", volume.namespace, wait_seconds=60)
+        # minikube's provisioner names the folder after the claim, and would remove it from under the new one.
+        old = claim["spec"]["volumeName"]
+        wait_for(lambda: volume.cluster.get("PersistentVolume", old) is None, "the old volume's end")
         volume.make_claim()
         for pod in ("agent", "reader"):
             volume.make_pod(pod)

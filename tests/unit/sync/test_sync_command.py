@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from devenv.sync.guard import take_word
+from devenv.sync.lock import WatchLock
+from devenv.sync.model import TargetLost
+from tests.support.sync import RecordingTarget
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch) -> RecordingTarget:
+    made = RecordingTarget()
+    backend = SimpleNamespace(open_target=made.opened)
+    monkeypatch.setattr("devenv.cli.sync.backend_from", lambda project: backend)
+    return made
+
+
+def test_once_and_then_nothing_to_do(devenv, project_folder, target) -> None:
+    (project_folder / "dags" / "a.py").write_text("x")
+    first = devenv("sync")
+    assert (first.exit_code, first.stdout.splitlines()[-1]) == (0, "in step: 1 file, 1 change")
+    assert devenv("sync").stdout.splitlines()[-1] == "in step: 1 file, 0 changes"
+    assert target.held == {"dags/a.py": b"x"}
+
+
+def test_check_answers_by_its_exit_code_and_changes_nothing(devenv, project_folder, target) -> None:
+    (project_folder / "dags" / "a.py").write_text("x")
+    assert devenv("sync", "--check").exit_code == 1
+    rehearsal = devenv("sync", "--dry-run")
+    assert rehearsal.exit_code == 0
+    assert "dags/a.py" in rehearsal.stdout
+    assert not target.batches
+    devenv("sync")
+    assert devenv("sync", "--check").exit_code == 0
+    assert devenv("sync", "--check", "--dry-run").exit_code == 2
+
+
+def test_as_json(devenv, project_folder, target) -> None:
+    (project_folder / "dags" / "a.py").write_text("x")
+    lines = [json.loads(line) for line in devenv("sync", "-o", "json").stdout.splitlines()]
+    assert [line["type"] for line in lines] == ["devenv.file.synced", "devenv.sync.finished"]
+    assert lines[1]["data"] == {"in_step": True, "files": 1, "changes": 1, "failed": {}}
+
+
+def test_a_script_must_say_yes_before_the_volume_is_emptied(devenv, target) -> None:
+    target.held = {"dags/a.py": b"a", "dags/b.py": b"b"}
+    refused = devenv("sync")
+    assert refused.exit_code == 5
+    assert "is empty; nothing was deleted" in refused.stderr
+    assert "devenv sync --yes" in refused.stderr
+    assert devenv("sync", "--yes").exit_code == 0
+    assert not target.held
+
+
+def test_beside_a_watch(devenv, project_folder, target) -> None:
+    state = project_folder / ".devenv"
+    with WatchLock(state):
+        refused = devenv("sync")
+        assert refused.exit_code == 5
+        assert "is already watched by process" in refused.stderr
+        assert devenv("sync", "--yes").exit_code == 0
+        assert take_word(state)
+    assert not target.batches
+
+
+def test_a_session_that_breaks_is_an_error_of_the_platform(devenv, project_folder, target) -> None:
+    (project_folder / "dags" / "a.py").write_text("x")
+    target.lose_after = 0
+    broken = devenv("sync")
+    assert broken.exit_code == 4
+    assert "the pod was killed" in broken.stderr
+    assert TargetLost.__name__ not in broken.stderr
