@@ -7,7 +7,6 @@ What is rendered is a template: the secrets in it are names, `${FERNET_KEY}`, wh
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -254,10 +253,13 @@ def _parsing(release: Release, parsed_files: int) -> Config:
 
     An edited file is parsed at once in any case, because its time is newer than its last parse.
     """
-    # A listing reads every file (safe mode); a second more for each hundred keeps it below a tenth of a core.
-    listing = min(30, max(1, math.ceil(parsed_files / 100)))
-    # A parse takes about a tenth of a second of a core.
-    again = max(300, 4 * parsed_files)
+    # In steps of a doubling, because a changed number restarts the pods.
+    files = 100
+    while files < parsed_files:
+        files *= 2
+    # A listing reads every file (safe mode), and a parse takes about a tenth of a second of a core.
+    listing = min(30, files // 100)
+    again = max(300, 4 * files if files > 100 else 0)
     if release.is_3:
         return {
             "dag_processor": {

@@ -59,6 +59,8 @@ def test_edits_are_listed_at_once_and_unchanged_files_left_alone(version: str) -
     assert few[section]["min_file_process_interval"] == 300
     assert many[section]["min_file_process_interval"] > 1000  # type: ignore[operator]
     assert few["core"]["min_serialized_dag_update_interval"] == 0
+    # One file more must not restart the pods.
+    assert many == config_of(of_release(version), parsed_files=1001)
 
 
 def test_the_user_goes_over_additions_and_these_over_ours() -> None:
