@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from devenv.cli.completion import complete_dag
 from devenv.cli.context import backend_from, console, project_from, reporter_from
 from devenv.errors import ExitCode
 
 
 def command(
     *,
-    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.")],
+    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.", autocompletion=complete_dag)],
     start: Annotated[str, typer.Option("--from", metavar="DATE", help="The first date: 2026-01-01.")],
     end: Annotated[str, typer.Option("--to", metavar="DATE", help="The last date, included.")],
     rerun: Annotated[

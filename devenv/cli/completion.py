@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from devenv.cli.context import console
+from devenv.cli.context import console, project_from
+from devenv.errors import DevenvError
+
+_COMPONENTS = ("scheduler", "webserver", "triggerer", "postgres", "vault", "agent")
 
 
 class Shell(str, Enum):
@@ -32,3 +35,30 @@ def command(shell: Annotated[Shell, typer.Argument(help="The shell that you use.
         prog_name="devenv", complete_var="_DEVENV_COMPLETE", shell=shell.value
     )
     console().print(script)
+
+
+def complete_dag(incomplete: str) -> list[str]:
+    """DAG ids that begin so, as the DAG files spell them."""
+    return [name for name in _known() if name.startswith(incomplete)]
+
+
+def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Task ids that begin so, of the DAG that was named before."""
+    return [name for name in _known().get(ctx.params.get("dag") or "", ()) if name.startswith(incomplete)]
+
+
+def complete_logs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Components and DAGs; after a DAG, its tasks."""
+    words = ctx.params.get("names") or ()
+    dags = _known()
+    found = dags.get(words[0], ()) if words and words[0] in dags else (*_COMPONENTS, *dags)
+    return [name for name in found if name.startswith(incomplete)]
+
+
+def _known() -> dict[str, tuple[str, ...]]:
+    from devenv.dag_names import dag_names
+
+    try:
+        return dag_names(project_from().dag_folder)
+    except DevenvError:
+        return {}  # a shell that completes has no place for an error

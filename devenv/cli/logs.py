@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from devenv.cli.completion import complete_logs
 from devenv.cli.context import backend_from, console, project_from, session
 from devenv.errors import UsageError
 
@@ -40,7 +41,11 @@ def command(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMPONENT… | DAG [TASK]", help="Components; or a DAG and a task. Without: all."),
+        typer.Argument(
+            metavar="COMPONENT… | DAG [TASK]",
+            help="Components; or a DAG and a task. Without: all.",
+            autocompletion=complete_logs,
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written; Ctrl-C ends.")] = False,
     since: Annotated[str, typer.Option(metavar="TIME", help="Only what is newer: 10m, 2h, 2026-01-31T06:00.")] = "",

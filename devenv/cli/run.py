@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from devenv.airflow.client import ConfRefused
+from devenv.cli.completion import complete_dag
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
 from devenv.events import Notice
 
 
 def command(
     *,
-    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.")],
+    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.", autocompletion=complete_dag)],
     conf: Annotated[
         str,
         typer.Option(metavar="JSON", help="The run's configuration: a JSON object, @FILE, or - for standard input."),

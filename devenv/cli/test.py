@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from devenv.cli.attached import run_inside
+from devenv.cli.completion import complete_dag, complete_task
 from devenv.cli.context import backend_from, project_from, session
 
 # Airflow 2.7's `tasks test` fails with NoReferencedTableError for `ab_user` where the day has no run yet, unless the
@@ -26,9 +27,12 @@ sys.exit(main())
 
 def command(
     *,
-    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.")],
+    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.", autocompletion=complete_dag)],
     task: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="Only this task, without what comes before it.")
+        str | None,
+        typer.Argument(
+            metavar="TASK", help="Only this task, without what comes before it.", autocompletion=complete_task
+        ),
     ] = None,
     date: Annotated[str, typer.Option(metavar="DATE", help="The logical date; without it, today.")] = "",
     conf: Annotated[

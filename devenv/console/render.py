@@ -152,7 +152,8 @@ class Renderer:
     def _problems(self, verdict: Verdict) -> list[Text]:
         lines: list[Text] = []
         for problem in verdict.problems:
-            lines += self.problem(problem, verdict.file)
+            if problem.severity != "info":  # worth knowing for `devenv check`, not at each save
+                lines += self.problem(problem, verdict.file)
         if not verdict.ok and verdict.removed:
             lines.append(self._indented(Text(f"gone with it: {names(verdict.removed)}", "yellow")))
         return lines

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterable
 
 import pytest
-from conftest import Screen
 
 from devenv.cli.context import Session
 from devenv.console.console import Console, NoAnswer
@@ -32,6 +31,7 @@ from devenv.events import (
     WatchStarted,
 )
 from devenv.verdict import Problem, Verdict
+from tests.conftest import Screen
 
 ESCAPE = "\x1b"
 BROKEN = Verdict(
