@@ -21,12 +21,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from devenv.events import BatchSynced, FileSynced, VerdictReached, WatchStarted
+from devenv.cluster.exec import exec_duplex
+from devenv.events import BatchSynced, FileSynced, VerdictReached, WatchStarted, silent
 from devenv.sync.ignore import Ignore
+from devenv.sync.loop import SyncLoop
 from devenv.sync.model import Listener, Root, Target
 from devenv.sync.watch import NativeWatcher
 from tests.support.sync import Watching, project_at, tree
-from tests.support.volume import Volume, volume_in
+from tests.support.volume import InConfigMap, Volume, volume_in
 
 _DAG = """from datetime import datetime
 from airflow import DAG
@@ -34,6 +36,19 @@ from airflow.operators.empty import EmptyOperator
 
 with DAG("benchmark", start_date=datetime(2024, 1, 1), schedule=None):
     EmptyOperator(task_id="version_{version}")
+"""
+
+
+_TELL = """
+import time
+seen = b""
+while True:
+    with open("/opt/airflow/dags/dag.py", "rb") as stream:
+        now = stream.read()
+    if now != seen:
+        print("changed")
+    seen = now
+    time.sleep(0.05)
 """
 
 
@@ -48,6 +63,7 @@ def main(saves: int) -> None:
         few = max(5, saves // 5)
         rows.append(("kubectl cp", repeat(few, lambda version: copy(volume, source, version))))
         rows.append(("tar over kubectl exec", repeat(few, lambda version: untar(volume, source, version))))
+        rows.append(("ConfigMap, until a pod sees it", through_configmap(volume, Path(place, "configmap"))))
         print(f"\n{'save → volume, 20 kB':34}{'n':>5}{'p50':>9}{'p95':>9}{'p99':>9}{'against devenv':>16}")
         for name, times in rows:
             p50, p95, p99 = (percentile(times, share) * 1e3 for share in (0.5, 0.95, 0.99))
@@ -84,6 +100,31 @@ def through_devenv(
             watch.events.wait(VerdictReached, timeout=30)
             to_verdict.append(time.perf_counter() - began)
     return [(f"devenv, {name}", to_volume), (f"  … until the verdict, {name}", to_verdict)]
+
+
+def through_configmap(volume: Volume, place: Path) -> list[float]:
+    """The time until a pod that mounts the ConfigMap reads the new version: the kubelet's."""
+    project = project_at(place)
+    target = InConfigMap(volume)
+    dag = project.dag_folder / "dag.py"
+    dag.write_bytes(content(0))
+    SyncLoop(project, target.open, silent).once()
+    volume.make_configmap_reader("airflow-dags")
+    watching = exec_duplex(volume.cluster, volume.namespace, "mounts-configmap", "", ["python3", "-u", "-c", _TELL])
+    times = []
+    try:
+        watching.read(60)
+        for number in range(1, 6):
+            time.sleep(2)
+            began = time.perf_counter()
+            dag.write_bytes(content(number))
+            SyncLoop(project, target.open, silent).once()
+            watching.read(120)
+            times.append(time.perf_counter() - began)
+    finally:
+        watching.close()
+        volume.delete_pod("mounts-configmap")
+    return times
 
 
 def large(volume: Volume, place: Path) -> None:

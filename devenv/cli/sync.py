@@ -94,7 +94,7 @@ def _print(result: Result, *, rehearsed: bool) -> None:
     count = len(result.changes)
     changes = "1 change" if count == 1 else f"{count} changes"
     if rehearsed:
-        out.print("in step" if result.in_step else f"{changes} to be made")
+        out.print("in step" if result.in_step else f"not in step: {changes} to files")
     else:
         files = "1 file" if result.files == 1 else f"{result.files} files"
         out.print(f"{'in step' if result.in_step else 'not in step'}: {files}, {changes}")

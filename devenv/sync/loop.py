@@ -206,9 +206,9 @@ class SyncLoop:
         try:
             mirror = Mirror(target, self._scanner, self._guard, self._monotonic)
             if rehearse:
-                found, _, scan = mirror.differences()
+                found, same, scan = mirror.differences()
                 self._tell_skipped(scan.skipped)
-                return Result(found, {}, in_step=not found and not scan.unknown, files=mirror.files())
+                return Result(found, {}, in_step=same, files=mirror.files())
             return self._once(mirror, began)
         finally:
             target.close()

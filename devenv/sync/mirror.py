@@ -79,12 +79,11 @@ class Mirror:
         """How many files the target holds."""
         return sum(entry.kind == "file" for entry in self.remote.values())
 
-    def differences(self, hints: Iterable[Path] | None = None) -> tuple[list[Change], Held | None, Scan]:
-        """What differs now, and what of it would be asked about; changes nothing."""
-        scan = self._scanner.scan(hints)
+    def differences(self) -> tuple[list[Change], bool, Scan]:
+        """What differs now between files, and whether nothing does, folders included; changes nothing."""
+        scan = self._scanner.scan()
         local = keep(scan.entries, self.remote, _below(self.remote, scan.unknown))
-        found = changes(local, self.remote)
-        return found, self._guard.check(found, local, self.remote, scan.roots), scan
+        return changes(local, self.remote), local == self.remote and not scan.unknown, scan
 
     def step(self, hints: Iterable[Path] | None = None, *, patient: bool = True) -> Outcome:
         """Looks at the hinted paths (None: everything) and sends what differs.

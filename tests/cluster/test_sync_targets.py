@@ -64,6 +64,15 @@ def test_a_pod_that_mounts_the_configmap_sees_it_soon(volume: Volume, tmp_path: 
             assert SyncLoop(project, place.open, Events()).once().in_step
             expected = {"dags/dag.py": (digest(dag), False)}
             wait_for(lambda want=expected: volume.held("mounts-configmap") == want, "the kubelet's look", 100)
+        dag.write_text(
+            "from datetime import datetime\nfrom airflow import DAG\nDAG('mounted', start_date=datetime(2024, 1, 1))"
+        )
+        assert SyncLoop(project, place.open, Events()).once().in_step
+        expected = {"dags/dag.py": (digest(dag), False)}
+        wait_for(lambda: volume.held("mounts-configmap") == expected, "the kubelet's look", 100)
+        look = "from airflow.models import DagBag; b = DagBag('/opt/airflow/dags/..data', include_examples=False)"
+        found = volume.run("mounts-configmap", ["python", "-c", f"{look}; print(b.dag_ids, b.import_errors)"])
+        assert found.decode().splitlines()[-1] == "['mounted'] {}"
     finally:
         volume.delete_pod("mounts-configmap")
 
