@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.events import Notice, Reporter
 from devenv.settings.load import FILE_NAME, SettingsError, load
@@ -15,6 +16,7 @@ from devenv.sync.lock import WatchLock
 from devenv.sync.loop import SyncLoop
 from devenv.sync.roots import require_dag_folder, roots_of
 from devenv.sync.watch import open_watcher
+from devenv.vault.watching import vault_watched
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
@@ -49,7 +51,8 @@ def watch(
     """
     require_dag_folder(project)
     sync = project.settings.sync
-    with WatchLock(project.state_folder, project.environment.now), backend.keep_reachable(report):
+    vault = vault_watched(cluster_of(project, backend.name), project.settings.kubernetes.namespace, report)
+    with WatchLock(project.state_folder, project.environment.now), backend.keep_reachable(report), vault:
         watcher = open_watcher(
             roots_of(project), Ignore(sync.ignore), report, kind=sync.watcher, poll_seconds=sync.poll_seconds
         )

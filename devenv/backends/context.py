@@ -15,7 +15,7 @@ def cluster_of(project: Project, backend: str) -> Cluster | None:
     Raises:
         ContextMissing: the kubeconfig has no such context: it was never started.
     """
-    if backend == "local":
+    if backend not in ("minikube", "kubernetes"):
         return None
     from devenv.cluster.connection import Cluster
 

@@ -77,9 +77,9 @@ class SecretProtected(RefusedError):
 
 
 class SecretForeign(RefusedError):
-    """A Kubernetes Secret of this name exists and devenv did not make it; it is read, never overwritten.
+    """The Secret `vault-seed` in this namespace belongs to another environment, or to somebody else.
 
-    Delete or rename it when devenv should keep one, or switch the setting off.
+    Two environments need two namespaces: `[kubernetes] namespace` in `devenv.toml`.
     """
 
     code = "DEVENV-608"

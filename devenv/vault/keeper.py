@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from devenv.vault import programs, seeds
+from devenv.vault import mirrored, programs, seeds
 from devenv.vault.errors import SecretForeign
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ class SeedKeeper:
         Raises:
             DevenvError: a file or the Secret cannot be read.
         """
-        return seeds.load_or_create(self._project, self._secret())
+        found = seeds.load_or_create(self._project, self._secret())
+        if self._cluster is None:
+            return found
+        return replace(found, adopted=mirrored.adopted(self._project, self._cluster))
 
     def save(self, changed: seeds.Seeds) -> None:
         """Writes the laptop's file."""

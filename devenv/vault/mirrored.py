@@ -1,6 +1,7 @@
 """The Kubernetes Secrets `airflow-ui-creds` and `airflow-variables`, which some teams' tools read, made from Vault.
 
-Switched on by `[airflow] ui_credentials_secret` and `variables_secret`. One that devenv did not make is never touched.
+Switched on by `[airflow] ui_credentials_secret` and `variables_secret`. One that devenv did not make is read instead:
+its values go into Vault, and it is never touched.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from devenv.vault import layout
-from devenv.vault.errors import SecretForeign
 
 if TYPE_CHECKING:
     from devenv.cluster.connection import Cluster
@@ -46,29 +46,65 @@ def wanted(project: Project, secrets: Mapping[str, Mapping[str, str]]) -> list[d
 
 
 def apply(project: Project, cluster: Cluster, secrets: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Makes the Secrets as Vault has them; gives back the names of those that changed.
+    """Makes the Secrets as Vault has them; gives back the names of those that changed. Others' are left alone.
 
     Raises:
-        SecretForeign: one exists that devenv did not make; the others are written all the same.
         ClusterError: the cluster does not answer or denies it.
     """
     changed: list[str] = []
-    foreign: list[str] = []
-    for secret in wanted(project, secrets):
+    objects = wanted(project, secrets)
+    if objects and cluster.get("Namespace", namespace_of(project)) is None:
+        cluster.apply([_namespace(project)])
+    for secret in objects:
         name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
         live = cluster.get("Secret", name, namespace)
-        if live is not None and _owner(live) != project.identifier:
-            foreign.append(name)
-        elif live is None or live.get("data") != secret["data"]:
-            cluster.apply([secret], owner=project.identifier)
-            changed.append(name)
-    if foreign:
-        namespace = namespace_of(project)
-        raise SecretForeign(
-            f"{' and '.join(foreign)} in namespace {namespace} was not made by this environment; it is left as it is",
-            hint=f"kubectl --namespace {namespace} delete secret {foreign[0]}   lets devenv keep one",
-        )
+        if live is not None and (_owner(live) != project.identifier or live.get("data") == secret["data"]):
+            continue
+        cluster.apply([secret], owner=project.identifier)
+        changed.append(name)
     return changed
+
+
+def adopted(project: Project, cluster: Cluster) -> dict[str, dict[str, str]]:
+    """What the Secrets say that somebody else made: path → key → value, to go into Vault.
+
+    Of `airflow-ui-creds`, the keys whose names hold "user" and "pass"; of `airflow-variables`, those that start with
+    `AIRFLOW_VAR_`.
+
+    Raises:
+        ClusterError: the cluster does not answer or denies it.
+    """
+    found: dict[str, dict[str, str]] = {}
+    airflow = project.settings.airflow
+    if airflow.ui_credentials_secret:
+        for key, value in _foreign(project, cluster, UI_CREDENTIALS).items():
+            for word, name in (("user", "AIRFLOW_ADMIN_USER"), ("pass", "AIRFLOW_ADMIN_PASSWORD")):
+                if word in key.lower():
+                    found.setdefault(layout.ADMIN, {})[name] = value
+    if airflow.variables_secret:
+        for key, value in _foreign(project, cluster, VARIABLES).items():
+            if key.startswith("AIRFLOW_VAR_"):
+                name = key.removeprefix("AIRFLOW_VAR_").lower()
+                found[f"{layout.VARIABLES}/{name}"] = {layout.VARIABLE_KEY: value}
+    return found
+
+
+def _foreign(project: Project, cluster: Cluster, name: str) -> dict[str, str]:
+    live = cluster.get("Secret", name, namespace_of(project))
+    if live is None or _owner(live) == project.identifier:
+        return {}
+    return {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in (live.get("data") or {}).items()}
+
+
+def _namespace(project: Project) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace_of(project),
+            "labels": {"app.kubernetes.io/managed-by": "devenv", "devenv.io/environment": project.identifier},
+        },
+    }
 
 
 def namespace_of(project: Project) -> str:

@@ -70,11 +70,13 @@ class Seeds:
         generated: random per environment, kept for its life; the names are those of `generate`.
         kept: what `devenv secrets` was given.
         file: what the file of `[vault] seeds` gives; it goes over `kept`.
+        adopted: what Kubernetes Secrets say that somebody else made (see `devenv.vault.mirrored`); it goes over both.
     """
 
     generated: Mapping[str, str] = field(repr=False)
     kept: Values = field(default_factory=dict, repr=False)
     file: Values = field(default_factory=dict, repr=False)
+    adopted: Values = field(default_factory=dict, repr=False)
 
     @property
     def root_token(self) -> str:
@@ -89,8 +91,9 @@ class Seeds:
     def given(self) -> dict[str, dict[str, Value]]:
         """The user's values, by path and key, commands not yet run."""
         merged: dict[str, dict[str, Value]] = {path: dict(values) for path, values in self.kept.items()}
-        for path, values in self.file.items():
-            merged.setdefault(path, {}).update(values)
+        for layer in (self.file, self.adopted):
+            for path, values in layer.items():
+                merged.setdefault(path, {}).update(values)
         return merged
 
     def with_values(self, path: str, values: Mapping[str, Value]) -> Seeds:
