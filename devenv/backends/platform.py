@@ -176,7 +176,7 @@ class PlatformBackend(ABC):
         self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
         parsed = sum(1 for _ in self.project.dag_folder.rglob("*.py"))
         folder = write_overlay(self.project, airflow_image=self.airflow_image, parsed_files=parsed)
-        objects = self.arrange(render_overlay(folder, self.kubectl()))
+        objects = self.arrange(render_overlay(folder, self.kubectl(), self.project.environment.variables))
         for item in objects:
             digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
             annotations = item["metadata"].get("annotations") or {}

@@ -64,19 +64,20 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
     return folder
 
 
-def render_overlay(folder: Path, kubectl: Sequence[str]) -> Objects:
+def render_overlay(folder: Path, kubectl: Sequence[str], variables: Mapping[str, str] | None = None) -> Objects:
     """The objects of an overlay (or of the base), as kustomize makes them.
 
     Args:
         folder: what `write_overlay` returned.
         kubectl: how to run kubectl: `["kubectl"]`, or `["minikube", "kubectl", "--"]`.
+        variables: its environment; without it, devenv's own.
 
     Raises:
         ProgramMissing, CommandFailed: there is no kubectl, or kustomize refuses the files.
     """
     import yaml
 
-    rendered = process.run([*kubectl, "kustomize", str(folder)])
+    rendered = process.run([*kubectl, "kustomize", str(folder)], variables=variables)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [item for item in yaml.load_all(rendered.stdout, Loader=loader) if item]
 

@@ -203,7 +203,10 @@ class Loader:
         with self._change:
             self._cancelled = True
             children = list(self._children)
+            gathered, self._gathered = self._gathered, None
             self._change.notify_all()
+        if gathered is not None:
+            stop(gathered[1], grace=1.0)
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
