@@ -49,7 +49,7 @@ def spare_image(profile: str) -> str:
 
 
 def publish_anew(profile: str, ports: Mapping[int, int], variables: Mapping[str, str]) -> None:
-    """Gives a stopped node other ports, which Docker can do only for a new container.
+    """Starts a stopped node with other ports, which Docker can do only for a new container.
 
     The cluster's data lies in a volume, which the new container mounts again; what Kubernetes keeps elsewhere
     (/etc/kubernetes) is committed into an image from which the container is made.
@@ -87,7 +87,11 @@ def publish_anew(profile: str, ports: Mapping[int, int], variables: Mapping[str,
         api.rename(profile, old_name)
         try:
             api.create_container_from_config(config, profile)
+            # minikube throws away a container that was made and never started, and makes one of its own.
+            api.start(profile)
         except BaseException:
+            with contextlib.suppress(Exception):
+                api.remove_container(profile, force=True)
             api.rename(old_name, profile)
             raise
         api.remove_container(old_name)
