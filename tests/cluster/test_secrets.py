@@ -24,7 +24,6 @@ from devenv.errors import DevenvError
 from devenv.project import Project
 from devenv.vault import layout, mirrored, programs, seeds, staleness
 from devenv.vault.client import open_client
-from devenv.vault.errors import SecretForeign
 from devenv.vault.keeper import SeedKeeper
 from devenv.vault.store import SecretStore
 
@@ -386,20 +385,20 @@ def test_the_generated_keys_survive_a_laptop_that_lost_its_files(place: Place) -
     assert after.kept, "something was set before"
 
 
-def test_a_secret_that_somebody_else_made_is_left_alone(place: Place) -> None:
+def test_a_secret_that_somebody_else_made_is_read_and_left_alone(place: Place, command: "Command") -> None:
     place.cluster.delete("Secret", mirrored.UI_CREDENTIALS, NAMESPACE)
     foreign = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": mirrored.UI_CREDENTIALS, "namespace": NAMESPACE},
-        "data": {"password": base64.b64encode(b"theirs").decode()},
+        "data": {"admin-password": base64.b64encode(b"theirs").decode()},
     }
     place.cluster.apply([foreign])
-    with pytest.raises(SecretForeign, match="airflow-ui-creds in namespace secrets-test was not made by"):
-        mirrored.apply(place.project, place.cluster, place.store().read_all())
+    command("seed", "--no-restart")
     live = place.cluster.get("Secret", mirrored.UI_CREDENTIALS, NAMESPACE)
     assert live is not None
     assert live["data"] == foreign["data"]
+    assert (place.store().read("airflow/admin") or {})["AIRFLOW_ADMIN_PASSWORD"] == "theirs"
     place.cluster.delete("Secret", mirrored.UI_CREDENTIALS, NAMESPACE)
 
 
