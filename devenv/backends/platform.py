@@ -25,7 +25,7 @@ from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component
 from devenv.cluster.waiting import Workload, diagnose, explain_pending, is_ready, shortage
 from devenv.duplex import DuplexClosed
 from devenv.errors import DevenvError, UsageError
-from devenv.events import Notice, Output, Reporter
+from devenv.events import Event, Notice, Output, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
 from devenv.project import Project
 
 if TYPE_CHECKING:
@@ -483,20 +483,35 @@ class PlatformBackend(ABC):
         """See `Backend`: an image to rebuild, objects that the settings change."""
         from devenv.boot.runner import run_steps
 
-        image = ProjectImage(self.project)
-        if image.name != self.image.name:
-            report(Notice("info", f"building {image.name}"))
-        self.image = image
+        self.image = ProjectImage(self.project)
         with self._lock:
             self._objects = None
-        run_steps([step for step in self.up_steps() if step.name in _RECONCILED], report)
+        run_steps(self.up_steps(), _OnlyWork(report))
 
     def build_output(self, step: str) -> Callable[[str], None]:
         """Takes lines of a program's output for a step."""
         return lambda line: self.report(Output(step, line))
 
 
-_RECONCILED = ("build", "images", "manifests", "platform", "vault", "database", "airflow", "agent")
+class _OnlyWork:
+    """A reporter that hears of a step only when there was something to do."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._started: dict[str, StepStarted] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StepStarted):
+            self._started[event.name] = event
+            return
+        if isinstance(event, StepFinished) and event.skipped:
+            self._started.pop(event.name, None)
+            return
+        if isinstance(event, (StepProgress, StepFinished, StepFailed, Output)):
+            started = self._started.pop(event.name, None)
+            if started is not None:
+                self._report(started)
+        self._report(event)
 
 
 def _component(workload: Object, pods: Objects) -> Component:
