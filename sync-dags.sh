@@ -32,4 +32,5 @@ if [[ ! -d dags || -z $(find dags -type f -print -quit) ]]; then
   echo "sync-dags: dags/ is missing or empty; nothing was deleted" >&2
   exit 1
 fi
-rsync -av --delete dags/ "$volume"
+# The volume's own folder may be root's: neither its time nor its mode can be set, and they need not.
+rsync -av --omit-dir-times --no-perms --executability --delete dags/ "$volume"
