@@ -73,6 +73,8 @@ class _Inputs(threading.Thread):
         self._backend = backend
         self._report = report
         self._ended = threading.Event()
+        self._known = self._fingerprint()
+        self._known_settings = _state(project.folder / FILE_NAME)
 
     def stop(self) -> None:
         """Ends the thread; an image that is being built is not waited for."""
@@ -80,8 +82,7 @@ class _Inputs(threading.Thread):
 
     def run(self) -> None:
         """Compares, and acts when a change has settled."""
-        known = seen = self._fingerprint()
-        known_settings = seen_settings = _state(self._project.folder / FILE_NAME)
+        seen, seen_settings = self._known, self._known_settings
         same = 0
         while not self._ended.wait(_LOOK_SECONDS):
             now, settings = self._fingerprint(), _state(self._project.folder / FILE_NAME)
@@ -89,11 +90,11 @@ class _Inputs(threading.Thread):
             seen, seen_settings = now, settings
             if same < _SETTLED_LOOKS:
                 continue
-            if settings != known_settings:
-                known_settings = settings
+            if settings != self._known_settings:
+                self._known_settings = settings
                 self._tell_settings()
-            if now != known:
-                known = now
+            if now != self._known:
+                self._known = now
                 self._reconcile()
 
     def _fingerprint(self) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -34,9 +35,14 @@ def hermetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         raise Escaped(f"a unit test tried to start a program: {arguments!r}")
 
     class RefusedPopen(subprocess.Popen):  # a class still: annotations and isinstance go on working
-        __init__ = refuse
         _child_created = False  # what its finaliser asks for
         returncode = 0
+
+        def __init__(self, args: Any, *_: Any, env: Mapping[str, str] | None = None, **_options: Any) -> None:
+            program = args if isinstance(args, str) else str(args[0])
+            if shutil.which(program, path=(env or os.environ).get("PATH")) is None:
+                raise FileNotFoundError(program)  # nothing would have been started
+            raise Escaped(f"a unit test tried to start a program: {args!r}")
 
     monkeypatch.setattr(subprocess, "Popen", RefusedPopen)
     for name in ("system", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "execvpe"):

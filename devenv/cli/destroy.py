@@ -24,7 +24,7 @@ def command(
 ) -> int:
     """Removes the environment with all its data; asks first.
 
-    Only what devenv made for this project is removed. Your files, and seeds of secrets, stay.
+    Only what devenv made for this project is removed, and the list of it is shown first. Your own files stay.
 
     Examples:
       devenv destroy --dry-run     what would be removed
@@ -46,7 +46,7 @@ def command(
     if dry_run:
         return ExitCode.OK
     if (watcher := holder(project.state_folder)) is not None:
-        raise StillWatched(f"process {watcher.pid} watches this project", hint=f"kill {watcher.pid}")
+        raise StillWatched(f"process {watcher.pid} watches this project", hint=f"Ctrl-C in its terminal, or kill {watcher.pid}")
     if not out.confirm("Remove all of it?", yes=yes):
         out.report(Notice("info", "nothing was removed"))
         return ExitCode.REFUSED
