@@ -81,11 +81,13 @@ def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
     loaded = _Loaded(release, places, task)
     observer.start()
     started = time.perf_counter()
-    loaded.process()
+    ignored = _ignored(places, task.file)
+    if ignored is None:
+        loaded.process()
     milliseconds = elapsed(started)
     observer.stop()
-    found = loaded.problems(observer)
-    if not any(one["severity"] == "error" for one in found):
+    found = loaded.problems(observer) if ignored is None else [ignored]
+    if ignored is None and not any(one["severity"] == "error" for one in found):
         found += loaded.warnings(observer, milliseconds)
     modules = [sys.modules[name] for name in set(sys.modules) - before]
     for module in modules:
@@ -101,6 +103,44 @@ def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
         "looked_for": sorted(loaded.looked_for),
         "modules": sorted(name for name in set(sys.modules) - before if name.startswith("airflow.")),
     }
+
+
+def _ignored(places: Places, file: str) -> Optional[Problem]:
+    """Why Airflow never looks at a file: a pattern in a `.airflowignore` on the way to it."""
+    names = file.split("/")
+    lists = ["/".join([*names[:depth], ".airflowignore"]) for depth in range(1, len(names))]
+    lists = [name for name in lists if os.path.isfile(places.path(name))]
+    if not lists:
+        return None
+    from airflow.configuration import conf
+
+    version = sys.modules["airflow"].__version__
+    if version >= "3":
+        from airflow._shared.module_loading.file_discovery import find_path_from_directory
+    else:
+        from airflow.utils.file import find_path_from_directory
+    syntax = conf.get("core", "dag_ignore_file_syntax", fallback="glob" if version >= "3" else "regexp")
+    if places.path(file) in set(find_path_from_directory(places.dag_folder, ".airflowignore", syntax)):
+        return None
+    found = problem(
+        "ignored-file",
+        f"Airflow does not look at this file: {' or '.join(lists)} has a pattern ({syntax}) for it",
+        severity="info",
+        file=lists[-1],
+        hint="Patterns are regular expressions by default in Airflow 2, and as in .gitignore in Airflow 3.",
+    )
+    for name in lists:
+        for number, pattern in enumerate(places.lines(name), 1):
+            if syntax == "regexp" and _finds(pattern, "/".join(names[1:])):
+                found.update(file=name, line=number, excerpt=[pattern], excerpt_line=number)
+    return found
+
+
+def _finds(pattern: str, path: str) -> bool:
+    try:
+        return bool(pattern.strip()) and not pattern.startswith("#") and re.search(pattern, path) is not None
+    except re.error:
+        return False
 
 
 class _Loaded:

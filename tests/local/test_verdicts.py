@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 WITHOUT_HEADER = {"safe_mode_factory.py": {"no-dag-found"}}
-SECONDS = 3
+SECONDS = 8
 
 # What the scheduler's file processor does with one file, in a process of its own: DagBag, then serialising.
 REFERENCE = """
@@ -174,3 +174,8 @@ def test_verdict(parsed: Parsed, name: str) -> None:
 
 def test_corpus_is_large_enough() -> None:
     assert sum(expected(name, "2.7.2") is not None for name in cases()) >= 60
+
+
+def test_an_ignored_file_is_named(parsed: Parsed) -> None:
+    (problem,) = parsed.verdicts["dags/ignored_one.py"].problems
+    assert (problem.rule, problem.severity, problem.file) == ("ignored-file", "info", "dags/.airflowignore")
