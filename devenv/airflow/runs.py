@@ -198,7 +198,7 @@ def check_success(client: AirflowClient, progress: RunProgress, scrub: Callable[
     lines = _telling_lines(client, run, first)
     raise RunFailed(
         f"{first.label}{others} failed in the run {run.run_id} of {run.dag_id}",
-        hint=f"devenv logs {run.dag_id} {first.label}",
+        hint=f"devenv logs {run.dag_id} {first.label} --run {run.run_id}",
         detail="\n".join(scrub(line) for line in lines) or None,
     )
 

@@ -45,7 +45,7 @@ def command(
     console().record("run.started", {"dag_id": dag, "run_id": run.run_id})
     if not (wait or logs):
         console().print(f"{dag} runs as {run.run_id}")
-        report(Notice("info", "to see its tasks", hint=f"devenv logs {dag} -f"))
+        report(Notice("info", "to see its tasks", hint=f"devenv logs {dag} -f --run {run.run_id}"))
         return
     if logs:
         from devenv.cli.logs import print_task_lines

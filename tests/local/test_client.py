@@ -1,0 +1,215 @@
+"""The REST client, the daily verbs and the doctor against a real Airflow 2.7.2 with Vault and Postgres."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from devenv.airflow import runs
+from devenv.airflow.client import AirflowClient, DagUnknown, RunUnknown
+from devenv.airflow.rest import AirflowLoginRefused
+from devenv.backends.base import Credentials
+from devenv.doctor.check import Finding, diagnose
+from devenv.doctor.examine import all_checks
+from devenv.doctor.machine import Machine
+from devenv.events import StepFailed, StepFinished
+from devenv.logs.task import TaskLogQuery, task_logs
+
+from .conftest import World, eventually, watching
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+
+FAILS = """
+from datetime import datetime
+from airflow.decorators import dag, task
+
+@dag(schedule="@daily", start_date=datetime(2026, 1, 1), catchup=False)
+def fails():
+    @task
+    def fine(ds=None, **context):
+        print("conf is", context["dag_run"].conf, "on", ds)
+    @task
+    def explode():
+        raise ValueError("no such table: orders")
+    fine() >> explode()
+
+fails()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def watched(airflow_2: World) -> Iterator[None]:
+    airflow_2.write("fails.py", FAILS)
+    with watching(airflow_2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def client(airflow_2: World) -> AirflowClient:
+    return airflow_2.backend().airflow()
+
+
+@dataclass
+class Done:
+    code: int
+    output: str
+    errors: str
+
+
+def devenv(made: World, *arguments: str) -> Done:
+    """The real program, in the project."""
+    settings = {
+        "DEVENV_BACKEND": "local",
+        "DEVENV_PORTS__AIRFLOW": str(made.settings.ports.airflow),
+        "DEVENV_PORTS__VAULT": str(made.settings.ports.vault),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "devenv", *arguments],
+        cwd=made.folder,
+        env={**made.variables, **settings},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_one_session_is_logged_in_once_and_by_cookie(client: AirflowClient) -> None:
+    assert client.version() == "2.7.2"
+    assert client._rest._session is not None
+    assert client._rest._session.auth is None
+    assert "session" in client._rest._session.cookies
+    health = client.health()
+    assert health["scheduler"].status == health["metadatabase"].status == "healthy"
+
+
+def test_a_failing_run_is_told_task_by_task_and_says_why(airflow_2: World, client: AirflowClient) -> None:
+    events: list[object] = []
+    run = runs.start_run(client, "fails", {"day": 1}, airflow_2.folder / "dags", events.append)
+    progress = runs.follow_run(client, run, events.append)
+    assert [event.name for event in events if isinstance(event, StepFinished)] == ["fine"]
+    assert [event.name for event in events if isinstance(event, StepFailed)] == ["explode"]
+    with pytest.raises(runs.RunFailed) as caught:
+        runs.check_success(client, progress, lambda text: text)
+    detail = str(caught.value.detail)
+    assert "ValueError: no such table: orders" in detail
+    assert "site-packages/airflow" not in detail
+    assert caught.value.hint == f"devenv logs fails explode --run {run.run_id}"
+    (line,) = [
+        line.text
+        for line in task_logs(airflow_2.backend(), TaskLogQuery("fails", "fine", run.run_id))
+        if "conf is" in line.text
+    ]
+    assert "conf is {'day': 1}" in line
+
+
+def test_what_does_not_exist_is_named(airflow_2: World, client: AirflowClient) -> None:
+    with pytest.raises(DagUnknown, match="did you mean fails"):
+        client.dag("fail")
+    with pytest.raises(DagUnknown):
+        client.latest_run("fail")
+    with pytest.raises(RunUnknown):
+        client.task_instances("fails", "manual__never")
+    with pytest.raises(RunUnknown, match="did you mean explode"):
+        list(task_logs(airflow_2.backend(), TaskLogQuery("fails", "explod")))
+    wrong = AirflowClient(client.base_url, Credentials("admin", "wrong"), "2.7.2")
+    with pytest.raises(AirflowLoginRefused):
+        wrong.dags()
+
+
+def test_a_file_that_does_not_parse_is_why_its_dag_cannot_run(airflow_2: World, client: AirflowClient) -> None:
+    path = airflow_2.write("absent.py", "import pandaz  # a DAG of airflow: absent")
+    eventually(lambda: any(problem.file.endswith("absent.py") for problem in client.import_errors()))
+    done = devenv(airflow_2, "run", "absent")
+    assert done.code == 1
+    assert "No module named 'pandaz'" in done.errors
+    listed = devenv(airflow_2, "dags")
+    assert "absent.py" in listed.output
+    path.unlink()
+    eventually(lambda: not client.import_errors())
+
+
+def test_a_backfill_runs_each_day_once(airflow_2: World, client: AirflowClient) -> None:
+    done = devenv(airflow_2, "backfill", "hello", "--from", "2026-02-01", "--to", "2026-01-01")
+    assert done.code == 2
+    day = runs.parse_date("2026-03-01", "--from")
+    last = runs.parse_date("2026-03-02", "--to")
+    failed = devenv(airflow_2, "backfill", "fails", "--from", "2026-03-01", "--to", "2026-03-02")
+    assert failed.code == 1
+    made = client.runs_between("fails", day, last)
+    assert [run.run_id for run in made] == [f"backfill__2026-03-0{day}T00:00:00+00:00" for day in (1, 2)]
+    assert {run.state for run in made} == {"failed"}
+
+
+def test_what_runs_inside_a_component(airflow_2: World) -> None:
+    tested = devenv(airflow_2, "test", "fails", "fine", "--date", "2026-04-04")
+    assert (tested.code, "on 2026-04-04" in tested.output + tested.errors) == (0, True)
+    assert devenv(airflow_2, "test", "fails", "explode").code == 1
+    assert devenv(airflow_2, "airflow", "version").output.strip().endswith("2.7.2")
+    assert devenv(airflow_2, "psql", "-At", "-c", "select 40 + 2").output.strip() == "42"
+    exports = devenv(airflow_2, "env").output
+    assert "AIRFLOW_HOME=" in exports
+    assert "PASSWORD" not in exports
+    assert "VAULT_TOKEN=" in devenv(airflow_2, "env", "--reveal").output
+    assert devenv(airflow_2, "open", "--print").output.startswith("http://127.0.0.1:")
+
+
+def finding(made: World, name: str) -> Finding:
+    checks = all_checks(Machine(made.project.environment), made.project, made.backend())
+    return next(result.finding for result in diagnose(checks) if result.check.name == name)
+
+
+def test_the_doctor_finds_everything_well(airflow_2: World) -> None:
+    results = diagnose(all_checks(Machine(airflow_2.project.environment), airflow_2.project, airflow_2.backend()))
+    assert [result.finding.cause for result in results if result.finding.level == "failure"] == []
+    assert {result.check.name for result in results if not result.ran} == set()
+
+
+def test_the_doctor_finds_secrets_that_are_gone(airflow_2: World) -> None:
+    vault = airflow_2.backend().vault()
+    kept = vault.secrets.kv.v2.read_secret_version("kyuubi/database", raise_on_deleted_version=True)["data"]["data"]
+    vault.secrets.kv.v2.delete_metadata_and_all_versions("kyuubi/database")
+    try:
+        found = finding(airflow_2, "vault")
+        assert "secret/kyuubi/database" in found.cause
+        assert found.remedy == "devenv secrets seed"
+    finally:
+        vault.secrets.kv.v2.create_or_update_secret("kyuubi/database", kept)
+    assert finding(airflow_2, "vault").level == "ok"
+
+
+def test_the_doctor_finds_a_copy_that_is_not_in_step(airflow_2: World) -> None:
+    claim = Path(airflow_2.folder / ".devenv" / "claim" / "dags")
+    target = claim / "hello.py"
+    good = target.read_bytes()
+    target.write_bytes(good + b"# changed there\n")
+    try:
+        assert "hello.py" in finding(airflow_2, "sync").cause
+    finally:
+        target.write_bytes(good)
+
+
+def test_the_doctor_finds_a_webserver_that_hangs_and_the_log_is_read_from_the_volume(airflow_2: World) -> None:
+    page = airflow_2.process("webserver")
+    import psutil
+
+    family = [psutil.Process(page), *psutil.Process(page).children(recursive=True)]
+    for process in family:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        found = finding(airflow_2, "webserver")
+        assert found.level == "failure"
+        lines = [line.text for line in task_logs(airflow_2.backend(), TaskLogQuery("fails", "explode"))]
+        assert any("no such table: orders" in line for line in lines)
+    finally:
+        for process in family:
+            os.kill(process.pid, signal.SIGCONT)
