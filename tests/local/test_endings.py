@@ -16,8 +16,10 @@ import psutil
 import pytest
 
 from devenv.backends.local import postgres
+from devenv.backends.local import session as local_session
 from devenv.backends.local.session import LocalSession
 from devenv.errors import DevenvError
+from devenv.events import Notice
 
 from .conftest import HELLO, World, eventually, is_healthy, left, world
 
@@ -146,3 +148,13 @@ def test_a_full_disk_is_named_and_costs_nothing_but_time(monkeypatch: pytest.Mon
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
         disk.rmdir()
+
+
+def test_sqlite_where_there_is_no_postgres(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_session, "has_wheel", lambda: False)
+    backend = shop.up()
+    assert any("SQLite" in notice.message for notice in shop.of(Notice))
+    status = backend.status()
+    assert status.state == "up"
+    assert "postgres" not in {part.name for part in status.components}
+    assert backend.airflow().dags() == ()

@@ -92,6 +92,14 @@ class Preflight(LocalStep):
         chosen, said = ports.choose(session.places.data, {"airflow": wanted.airflow, "vault": wanted.vault})
         for sentence in said:
             self.report(Notice("info", sentence))
+        if session.postgres is None:
+            self.report(
+                Notice(
+                    "warning",
+                    "there is no Postgres for this platform: the metadata database is SQLite, one task runs at a time",
+                    "for more, run devenv on x86-64 or ARM with glibc, or on macOS",
+                )
+            )
         session.supervisor()
         return f"ports {chosen.airflow}, {chosen.vault}"
 
