@@ -46,7 +46,9 @@ def command(
     if dry_run:
         return ExitCode.OK
     if (watcher := holder(project.state_folder)) is not None:
-        raise StillWatched(f"process {watcher.pid} watches this project", hint=f"Ctrl-C in its terminal, or kill {watcher.pid}")
+        raise StillWatched(
+            f"process {watcher.pid} watches this project", hint=f"Ctrl-C in its terminal, or kill {watcher.pid}"
+        )
     if not out.confirm("Remove all of it?", yes=yes):
         out.report(Notice("info", "nothing was removed"))
         return ExitCode.REFUSED
