@@ -146,7 +146,7 @@ class Parser:
             self._enforce()
             if self._session is None and time.monotonic() - self._left >= float(self._options["linger"]):
                 return
-            if not self._children and not self._urgent and not self._backlog:
+            if not self._urgent:  # but ahead of the backlog: each of its files would import the same again
                 self._preload_some()
 
     def close(self) -> None:
@@ -160,8 +160,8 @@ class Parser:
         deadlines = [child.deadline for child in self._children.values()]
         if self._reporter is not None:
             deadlines += [when for when in [self._reporter.deadline()] if when is not None]
-        if self._preload and not self._children:
-            return 0.05
+        if self._preload and not self._urgent:
+            return 0.0
         if self._session is None:
             deadlines.append(max(self._left, time.monotonic() - 60) + float(self._options["linger"]))
         return max(0.0, min([*deadlines, time.monotonic() + 60.0]) - time.monotonic())
@@ -536,7 +536,7 @@ class Parser:
                 self._preload.append(name)
 
     def _preload_some(self) -> None:
-        """Imports what the files import of Airflow and its providers, when nothing else is to be done."""
+        """Imports what the files import of Airflow and its providers, when nobody waits for a verdict."""
         if not self._preload:
             return
         if _megabytes() > _PRELOAD_MEGABYTES:
@@ -545,13 +545,8 @@ class Parser:
         name = self._preload.pop(0)
         if name in sys.modules:
             return
-        output = os.dup(2)
-        try:
+        with contextlib.suppress(Exception):  # the file that imports it will tell
             importlib.import_module(name)
-        except Exception:
-            return  # the file that imports it will tell
-        finally:
-            os.close(output)
         if not self._preload:
             gc.collect()
             gc.freeze()
