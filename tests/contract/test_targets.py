@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.conformance import CASES, Case, Held, Place, World
-from tests.support.sync import OWNER, RecordingTarget, Watching, project_at, tree
 
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
 from devenv.sync.ignore import Ignore
@@ -23,6 +21,8 @@ from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Own
 from devenv.sync.targets.child import ChildDuplex
 from devenv.sync.targets.folder import FolderTarget
 from devenv.sync.watch import NativeWatcher
+from tests.support.conformance import CASES, Case, Held, Place, World
+from tests.support.sync import OWNER, RecordingTarget, Watching, project_at, tree
 
 
 class Folder:
