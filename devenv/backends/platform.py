@@ -78,6 +78,7 @@ class PlatformBackend(ABC):
         self.report = report
         self.image = ProjectImage(project)
         self._lock = threading.Lock()
+        self._rendering = threading.Lock()
         self._cluster: Cluster | None = None
         self._forwards: dict[str, Forward] = {}
         self._sessions: deque[tuple[float, str]] = deque(maxlen=_SESSIONS)
@@ -165,7 +166,7 @@ class PlatformBackend(ABC):
 
     def objects(self) -> Objects:
         """The platform's objects for this project, each with a digest of itself; made once."""
-        with self._lock:
+        with self._rendering:
             if self._objects is None:
                 self._objects = self._render()
             return self._objects
@@ -484,7 +485,7 @@ class PlatformBackend(ABC):
         from devenv.boot.runner import run_steps
 
         self.image = ProjectImage(self.project)
-        with self._lock:
+        with self._rendering:
             self._objects = None
         run_steps(self.up_steps(), _OnlyWork(report))
 
