@@ -43,7 +43,11 @@ def watch(project: Project, backend: Backend, *, yes: bool) -> None:
     try:
         watching.watch(project, backend, out.report, _asker(yes=yes))
     except KeyboardInterrupt:
-        out.report(Notice("info", "the watch has ended; Airflow keeps running", "devenv watch, or devenv down"))
+        if backend.name == "local" and backend.status().state == "stopped":
+            # It was started by this `devenv up` in the foreground, and ends with it.
+            out.report(Notice("info", "the watch has ended, and Airflow with it", "devenv up"))
+        else:
+            out.report(Notice("info", "the watch has ended; Airflow keeps running", "devenv watch, or devenv down"))
         raise
 
 

@@ -115,12 +115,13 @@ def test_no_secret_stands_in_an_argument_or_a_component_log(airflow_2: World) ->
 
 
 def test_up_again_does_nothing(airflow_2: World) -> None:
-    before = {process.pid for process in airflow_2.processes()}
+    before = {name: airflow_2.process(name) for name in ("scheduler", "webserver", "postgres", "vault")}
     airflow_2.events.clear()
+    airflow_2.variables["SHELL_OF_ANOTHER_TERMINAL"] = "yes"
     airflow_2.up()
     repeated = [event.name for event in airflow_2.of(StepFinished) if not event.skipped]
     assert repeated == ["secrets"]
-    assert before & {process.pid for process in airflow_2.processes()} >= {airflow_2.process("scheduler")}
+    assert before == {name: airflow_2.process(name) for name in before}
 
 
 @pytest.mark.parametrize("component", ["scheduler", "postgres", "webserver", "vault"])
@@ -164,6 +165,11 @@ def test_requirements_are_installed_beside_the_running_environment(airflow_2: Wo
     with pytest.raises(InstallFailed, match=r"requirements\.txt") as failed:
         backend.reconcile(airflow_2.events.append)
     assert "no-such-package-of-anyone" in str(failed.value.detail)
+    assert is_healthy(airflow_2)
+    before = airflow_2.process("scheduler")
+    requirements.write_text("unicodecsv\n")  # in uv's cache: Airflow's own
+    backend.reconcile(airflow_2.events.append)
+    assert airflow_2.process("scheduler") != before
     assert is_healthy(airflow_2)
     requirements.unlink()
 

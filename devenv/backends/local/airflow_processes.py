@@ -8,7 +8,7 @@ import platform
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from devenv.airflow.releases import Release
@@ -83,7 +83,7 @@ def components(project: Project, places: Places, python: Path, port: int) -> lis
         ]
         commands["dag-processor"] = [*airflow, "dag-processor"]
     commands["triggerer"] = [*airflow, "triggerer", "--skip-serve-logs"]
-    revision = _revision(places, common)
+    revision = _revision(places, str(python), common["PYTHONPATH"])
     return [
         ComponentSpec(
             name=name,
@@ -97,9 +97,9 @@ def components(project: Project, places: Places, python: Path, port: int) -> lis
     ]
 
 
-def _revision(places: Places, common: Mapping[str, str]) -> str:
-    """Names what a running process has read and would have to read again."""
-    read = (places.secrets / "airflow.cfg").read_bytes() + json.dumps(dict(common), sort_keys=True).encode()
+def _revision(places: Places, python: str, python_path: str) -> str:
+    """Names what a running process has read and would have to read again; not the variables of the user's shell."""
+    read = (places.secrets / "airflow.cfg").read_bytes() + f"{python}\0{python_path}".encode()
     return hashlib.sha256(read).hexdigest()[:16]
 
 

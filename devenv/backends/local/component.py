@@ -21,7 +21,8 @@ class ComponentSpec:
         grace: seconds that it then has.
         user, group: numbers to run as, for root only.
         errors_only: its standard output is thrown away, its standard error is its log.
-        revision: anything that, when it differs, means that a running component must be started again.
+        revision: anything that, when it or the command differs, means that a running component must be started
+            again. The variables alone do not: those of the user's shell differ from one terminal to the next.
     """
 
     name: str

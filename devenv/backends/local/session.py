@@ -110,7 +110,7 @@ class LocalSession:
         return client.status() if client is not None else None
 
     def runs(self, component: ComponentSpec | str) -> bool:
-        """Whether a component runs; given its spec, with these settings."""
+        """Whether a component runs; given its spec, of the same revision."""
         answer = self.answer()
         if answer is None:
             return False

@@ -299,7 +299,8 @@ class Supervisor:
                     return
                 former = self._components.get(spec.name)
             if former is not None:
-                if former.spec == spec and former.state().state != "stopped":
+                same = (former.spec.command, former.spec.revision) == (spec.command, spec.revision)
+                if same and former.state().state != "stopped":
                     continue
                 former.end()
                 former.join()
