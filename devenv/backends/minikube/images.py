@@ -12,7 +12,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from devenv.backends.minikube.errors import ImagesNotLoaded
 from devenv.environment import Environment
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from devenv.backends.minikube.program import Minikube
 
 _SETTLE_SECONDS = 0.5
+_RUNTIME_TRIES = 40
 _IMPORT = {
     "containerd": ["ctr", "-n", "k8s.io", "images", "import", "-"],
     "docker": ["docker", "load"],
@@ -113,15 +114,9 @@ class Loader:
         if not streams:
             there = self._minikube.list_images()
             return [image for image in images if full_name(image) not in there]
-        done = run(
-            ["docker", "exec", self._minikube.profile, "crictl", "images", "-o", "json"],
-            variables=self._environment.variables,
-            check=False,
-        )
-        ids: dict[str, str] = {}
-        with contextlib.suppress(ValueError):
-            for entry in json.loads(done.stdout or "{}").get("images") or []:
-                ids.update({full_name(tag): str(entry.get("id", "")) for tag in entry.get("repoTags") or []})
+        ids = {
+            full_name(tag): str(entry.get("id", "")) for entry in self._in_node() for tag in entry.get("repoTags") or []
+        }
         # The containerd image store of newer engines counts by the manifest, not by the configuration as the
         # node does; there, and only there, no id matches, and the name has to do.
         comparable = any(identifier in ids.values() for identifier in images.values())
@@ -130,6 +125,19 @@ class Loader:
             for image, identifier in images.items()
             if full_name(image) not in ids or (comparable and ids[full_name(image)] != identifier)
         ]
+
+    def _in_node(self) -> list[dict[str, Any]]:
+        """The images of the node's runtime, which minikube restarts once while the node starts."""
+        command = ["docker", "exec", self._minikube.profile, "crictl", "images", "-o", "json"]
+        for _attempt in range(_RUNTIME_TRIES):
+            done = run(command, variables=self._environment.variables, check=False)
+            if done.returncode == 0 or self._cancelled:
+                break
+            with self._change:
+                self._change.wait(_SETTLE_SECONDS)
+        with contextlib.suppress(ValueError):
+            return list(json.loads(done.stdout).get("images") or [])
+        return []
 
     def gather(self, images: Sequence[str]) -> None:
         """Starts `docker save`, whose first and longer half needs no reader: Docker puts the layers together."""
