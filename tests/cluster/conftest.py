@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.program import Program
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 HELLO = """\
 from datetime import datetime
 
@@ -45,6 +47,45 @@ def _real_minikube() -> None:
 def delete_profile(profile: str) -> None:
     """Removes a profile with everything in it, if it exists."""
     subprocess.run(["minikube", "delete", "-p", profile], check=False, capture_output=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the tests that make and remove a profile of their own, then the main job, whose profile the others use."""
+    order = {"test_boot.py": 1, "test_main_job.py": 2}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: order.get(item.path.name, 3) if item.path.parent == here else 0)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`devenv` installed as a tool from a wheel, outside the checkout."""
+    folder = tmp_path_factory.mktemp("tool")
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "build", "--quiet", "--wheel", "--out-dir", folder / "dist", CHECKOUT], check=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    places = {"UV_TOOL_DIR": str(folder / "tools"), "UV_TOOL_BIN_DIR": str(folder / "bin")}
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    install = [*uv, "tool", "install", "--quiet", "--compile-bytecode", "--python", python, str(wheel)]
+    subprocess.run(install, check=True, env={**os.environ, **places})
+    return folder / "bin" / "devenv"
+
+
+@pytest.fixture(scope="session")
+def main_job(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """An environment booted from nothing, by the installed wheel, in somebody's DAG repository; removed at the end."""
+    profile = "devenv-main-job"
+    folder = tmp_path_factory.mktemp("shop")
+    shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "devenv.toml").write_text(f'[minikube]\nprofile = "{profile}"\nmemory = "6g"\ncpus = 2\n')
+    data = tmp_path_factory.mktemp("data")
+    program = Program((str(installed),), folder, {"DEVENV_DATA": str(data)})
+    delete_profile(profile)
+    try:
+        program.run("up", "--detach", seconds=900)
+        yield program
+    finally:
+        program.run("destroy", "--yes", code=None)
+        delete_profile(profile)
 
 
 MakeProject = Callable[[str, str], Program]

@@ -1,0 +1,80 @@
+"""The main job, as a user does it: install the wheel, `up` from nothing, run, break, repair, read the log, remove."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import Program
+
+pytestmark = [pytest.mark.cluster, pytest.mark.main, pytest.mark.timeout(1500)]
+
+
+def test_a_dag_runs_in_task_pods_and_its_log_is_read(main_job: Program) -> None:
+    main_job.run("sync")
+    main_job.run("run", "taskflow_example", "--wait", seconds=420)
+    assert "total 5.30, best 3.20" in main_job.run("logs", "taskflow_example", "load")
+
+
+def test_a_second_up_does_nothing(main_job: Program) -> None:
+    lines = main_job.json("up", "--detach")
+    steps = [line.data for line in lines if line.type == "devenv.step.finished"]
+    assert steps
+    assert all(step["skipped"] for step in steps)
+
+
+def test_a_save_that_breaks_a_dag_shows_the_error_and_the_repair_clears_it(main_job: Program) -> None:
+    path = main_job.folder / "dags" / "taskflow_example.py"
+    good = path.read_text()
+    with main_job.watching() as watch:
+        path.write_text(
+            good.replace("from airflow.decorators import dag", "import pandaz\nfrom airflow.decorators import dag")
+        )
+        broken = watch.verdict("dags/taskflow_example.py", ok=False)
+        (problem,) = [problem for problem in broken["problems"] if problem["severity"] == "error"]
+        assert problem["type"] == "ModuleNotFoundError"
+        assert "pandaz" in problem["message"]
+        assert problem["line"] == good[: good.index("from airflow.decorators")].count("\n") + 1
+        assert any("import pandaz" in line for line in problem["excerpt"])
+        assert broken["removed"] == ["taskflow_example"]
+        watch.parsed("dags/taskflow_example.py")
+        path.write_text(good)
+        repaired = watch.verdict("dags/taskflow_example.py", ok=True)
+        assert repaired["dag_ids"] == ["taskflow_example"]
+        watch.parsed("dags/taskflow_example.py")
+        assert watch.interrupt() == 130
+
+
+def test_a_new_file_is_listed_and_a_deleted_one_disappears(main_job: Program) -> None:
+    new = main_job.folder / "dags" / "fresh.py"
+    with main_job.watching() as watch:
+        new.write_text(
+            (main_job.folder / "dags" / "taskflow_example.py").read_text().replace("taskflow_example", "fresh")
+        )
+        assert watch.verdict("dags/fresh.py", ok=True)["added"] == ["fresh"]
+        watch.parsed("dags/fresh.py")
+        assert "fresh" in main_job.run("dags")
+        new.unlink()
+        gone = watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/fresh.py")
+        assert gone.data["dag_ids"] == ["fresh"]
+
+
+def test_another_folder_on_the_same_profile_is_refused(main_job: Program, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "dags").mkdir(parents=True)
+    shutil.copy(main_job.folder / "devenv.toml", other)
+    elsewhere = Program(main_job.command, other, {**main_job.variables, "DEVENV_DATA": str(tmp_path / "data")})
+    refusal = elsewhere.json("up", "--detach", code=5)[-1].data
+    assert str(main_job.folder) in refusal["message"]
+    assert "--profile" in refusal["hint"]
+    elsewhere.run("destroy", "--yes", code=5)
+    assert "running" in main_job.run("status")
+
+
+def test_down_keeps_the_data_and_up_brings_it_back(main_job: Program) -> None:
+    main_job.run("down")
+    main_job.run("up", "--detach", seconds=900)
+    assert "total 5.30, best 3.20" in main_job.run("logs", "taskflow_example", "load")
+    main_job.run("sync", "--check")
