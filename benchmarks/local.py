@@ -110,7 +110,7 @@ def measure_standalone(folder: Path, release: str) -> tuple[float, float, float]
                 found = health(release, port)
                 if found.get("metadatabase") == found.get("scheduler") == "healthy":
                     return time.monotonic() - start
-                if child.poll() is not None or time.monotonic() - start > 300:
+                if child.poll() is not None or time.monotonic() - start > 900:
                     sys.exit(f"airflow standalone {release} did not become healthy")
                 time.sleep(0.1)
         finally:

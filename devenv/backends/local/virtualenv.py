@@ -120,7 +120,8 @@ class Installer:
         if made is not None:
             return python_of(made)
         python, interpreter = self._interpreter(release, say)
-        folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{_digest(requirements)}"
+        digest = _digest(requirements)
+        folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}"
         with _locked(folder, say):
             if not (folder / _MARKER).exists():
                 self._make(folder, interpreter)
@@ -129,6 +130,8 @@ class Installer:
                 if requirements.is_file():
                     # As an image on top of the release's: the project may ask for newer packages than the release had.
                     self._install(folder, ["-r", str(requirements), f"apache-airflow=={release}"], say)
+                if _digest(requirements) != digest:
+                    raise InstallFailed("requirements.txt was changed while it was being installed", hint="devenv up")
                 (folder / _MARKER).touch()
         return python_of(folder)
 
