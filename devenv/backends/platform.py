@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 AGENT = "agent"
 WORKLOADS = ("Deployment", "StatefulSet")
+PRUNED = (*WORKLOADS, "Service", "ConfigMap", "PodDisruptionBudget", "RoleBinding", "Role", "ServiceAccount")
+"""What a component leaves when it is switched off; claims and Secrets are never deleted with it."""
 
 _SESSIONS = 4
 _SESSIONS_SECONDS = 20.0
@@ -215,11 +217,15 @@ class PlatformBackend(ABC):
             return True
         return bool(live["spec"].get("replicas") == wanted["spec"].get("replicas", 1)) and is_ready(live)
 
-    def prune(self) -> None:
-        """Deletes what an earlier `up` applied and this one does not: a ConfigMap's older content, another executor."""
+    def prune(self, kinds: Sequence[str] = PRUNED) -> None:
+        """Deletes what an earlier `up` applied and this one does not: a ConfigMap's older content, another executor.
+
+        Args:
+            kinds: only these.
+        """
         cluster = self.cluster()
         kept = {(item["kind"], item["metadata"]["name"]) for item in self.objects()}
-        for kind in ("Deployment", "StatefulSet", "Service", "ConfigMap"):
+        for kind in kinds:
             for item in cluster.list(kind, self.namespace, labels=f"{ENVIRONMENT_LABEL}={self.project.identifier}"):
                 name = item["metadata"]["name"]
                 # Only what carries the digest was applied here: a synced ConfigMap, for instance, was not.

@@ -111,6 +111,8 @@ class Platform(PlatformStep):
         loaded = keeper.load()
         keeper.publish(loaded)
         progress("accounts, claims, services, configuration", None)
+        # Between 2.x and 3.x the page's Service has another name, and the same port of the node.
+        backend.prune(("Service",))
         cluster.apply([item for item in foundations if item["kind"] != "Namespace"], owner=owner)
         mirrored.apply(backend.project, cluster, seeds.all_secrets(backend.project, loaded))
         return f"{len(foundations)} objects"

@@ -136,7 +136,7 @@ def list_secrets() -> None:
     from devenv.vault import layout
 
     desk = _Desk()
-    everyone = set(layout.secrets_list(desk.project.settings.vault)["roles"])
+    everyone = set(layout.secrets_list(desk.project.settings.vault, desk.project.settings.parts)["roles"])
     rows = []
     for entry in desk.editor.entries():
         keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]

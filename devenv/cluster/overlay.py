@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv import process
-from devenv.airflow.configuration import airflow_config, cluster_layout, render
+from devenv.airflow.configuration import airflow_config, cluster_layout, config_of_parts, render
 from devenv.airflow.releases import Release
 from devenv.cluster.objects import ENVIRONMENT_LABEL, FOLDER_ANNOTATION, Object, Objects
 from devenv.project import Project
@@ -22,7 +22,20 @@ from devenv.resources import platform_folder
 from devenv.settings.schema import Settings
 
 _BASE_NAMESPACE = "airflow"
-_BASE_IMAGES = {"airflow": "apache/airflow", "postgres": "postgres", "vault": "hashicorp/vault"}
+_BASE_IMAGES = {
+    "airflow": "apache/airflow",
+    "postgres": "postgres",
+    "vault": "hashicorp/vault",
+    "redis": "redis",
+    "statsd_exporter": "prom/statsd-exporter",
+    "prometheus": "prom/prometheus",
+    "alertmanager": "prom/alertmanager",
+    "grafana": "grafana/grafana",
+}
+_IMAGES_OF_PARTS = {"redis": "celery"} | dict.fromkeys(
+    ("statsd_exporter", "prometheus", "alertmanager", "grafana"), "monitoring"
+)
+"""Which component has an image; the others are of the base."""
 _FROM_CONFIGMAP = "minikube/components/configmap-dags"
 _HOME = "/opt/airflow"
 _SECONDS_FOR_TASKS = 60
@@ -89,19 +102,20 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 
 def _airflow_cfg(settings: Settings, parsed_files: int) -> str:
-    config = airflow_config(settings, cluster_layout(settings), parsed_files=parsed_files)
+    additions = config_of_parts(settings.parts)
+    config = airflow_config(settings, cluster_layout(settings), parsed_files=parsed_files, additions=additions)
     return render(config, heading=_HEADING.removeprefix("# "))
 
 
 def _secrets_list(settings: Settings) -> str:
     from devenv.vault.layout import secrets_list
 
-    return json.dumps(secrets_list(settings.vault), indent=2) + "\n"
+    return json.dumps(secrets_list(settings.vault, settings.parts), indent=2) + "\n"
 
 
 def _kustomization(project: Project, release: Release, airflow_image: str) -> dict[str, Any]:
     settings = project.settings
-    images = {"airflow": airflow_image, "postgres": settings.images.postgres, "vault": settings.images.vault}
+    images = {part: getattr(settings.images, part) for part in _BASE_IMAGES} | {"airflow": airflow_image}
     content: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -109,6 +123,7 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         "resources": ["minikube/base"],
     }
     components = ["minikube/components/airflow-3"] if release.is_3 else []
+    components += [f"minikube/components/{part}" for part in settings.parts]
     if settings.sync.transport == "configmap":
         components.append(_FROM_CONFIGMAP)
     if components:
@@ -118,11 +133,21 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
             {"pairs": {ENVIRONMENT_LABEL: project.identifier}, "includeTemplates": True, "includeSelectors": False}
         ],
         "commonAnnotations": {FOLDER_ANNOTATION: str(project.folder)},
-        "images": [{"name": name, **_image(images[part])} for part, name in _BASE_IMAGES.items()],
+        "images": [{"name": name, **_image(images[part])} for part, name in _used_images(settings).items()],
         "configMapGenerator": list(_config_maps(settings)),
         "patches": list(_patches(settings, release)),
     }
     return content
+
+
+def _used_images(settings: Settings) -> dict[str, str]:
+    """Setting under `[images]` → the name that the manifests have for it."""
+    return {part: name for part, name in _BASE_IMAGES.items() if _IMAGES_OF_PARTS.get(part) in (None, *settings.parts)}
+
+
+def _components(settings: Settings, release: Release) -> tuple[str, ...]:
+    """The pods that run Airflow, besides the agent's and tasks'."""
+    return (*release.components, "worker") if "celery" in settings.parts else release.components
 
 
 def _image(reference: str) -> dict[str, str]:
@@ -163,7 +188,7 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
         mounts = [
             ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(name)) for name in settings.sync.folders
         ]
-        for component in (*release.components, "agent"):
+        for component in (*_components(settings, release), "agent"):
             yield _patch("Deployment", component, *mounts)
     if settings.airflow.schedulers > 1:
         yield _patch("Deployment", "scheduler", ("replace", "/spec/replicas", settings.airflow.schedulers))
@@ -179,7 +204,7 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
         yield _patch("ServiceAccount", None, ("add", "/imagePullSecrets", secrets))
     if settings.kubernetes.service_account_annotations:
         annotations = dict(settings.kubernetes.service_account_annotations)
-        for account in (*release.components, "agent", "task"):
+        for account in (*_components(settings, release), "agent", "task"):
             yield {
                 "target": {"kind": "ServiceAccount", "name": account},
                 "patch": _json_text(
@@ -232,4 +257,7 @@ def _pod_template(project: Project, airflow_image: str) -> Object:
     for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
         container["image"] = airflow_image
     pod["spec"]["containers"][0]["volumeMounts"] += [_mount(name) for name in settings.sync.folders]
+    if "monitoring" in settings.parts:
+        # A task pod must be able to end, so it has no side-car.
+        pod["spec"]["containers"][0]["env"].append({"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"})
     return pod

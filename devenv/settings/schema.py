@@ -244,6 +244,13 @@ class Settings(Section):
     terminal: TerminalSettings = TerminalSettings()
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders of `minikube/components` that these settings switch on, besides the release's own."""
+        celery = ("celery",) if self.airflow.executor == "CeleryExecutor" else ()
+        several = ("ha",) if self.airflow.schedulers > 1 else ()
+        return (*celery, *several, *self.components)
+
+    @property
     def airflow_image(self) -> str:
         """The image of Airflow before `requirements.txt` and `packages.txt` are added."""
         return self.images.airflow or f"apache/airflow:{self.airflow.version}"

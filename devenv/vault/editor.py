@@ -112,7 +112,7 @@ class SecretEditor:
         self._keeper = keeper
         self._store = store
         self._seeds = keeper.load()
-        self._listing = layout.secrets_list(project.settings.vault)
+        self._listing = layout.secrets_list(project.settings.vault, project.settings.parts)
 
     def entries(self) -> list[Entry]:
         """Every path that there is, or that pods want, sorted."""

@@ -7,9 +7,10 @@ and here the policies are made from it, so that a role can read exactly what its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from devenv.resources import platform_folder
 from devenv.settings.schema import VaultSettings
 from devenv.vault import programs
 
@@ -28,9 +29,18 @@ TOKEN_SECONDS = 3600
 """How long a pod's login lasts; `VaultBackend` logs in again by itself."""
 
 
-def secrets_list(settings: VaultSettings) -> dict[str, Any]:
-    """`secrets.json` with the project's mount and `[vault.secrets]`: what the pods of this environment fetch."""
+def secrets_list(settings: VaultSettings, parts: Iterable[str] = ()) -> dict[str, Any]:
+    """`secrets.json` with the project's mount and `[vault.secrets]`: what the pods of this environment fetch.
+
+    Args:
+        settings: the project's.
+        parts: the components that are switched on (`Settings.parts`); each may have a `secrets.json` of its own.
+    """
     listing: dict[str, Any] = json.loads((programs.folder() / "secrets.json").read_text(encoding="utf-8"))
+    for part in parts:
+        own = platform_folder() / "components" / part / "secrets.json"
+        if own.exists():
+            listing["secrets"] += json.loads(own.read_text(encoding="utf-8"))
     listing["mount"] = settings.mount
     for secret in settings.secrets.values():
         entry: dict[str, Any] = {"path": secret.path, "file": secret.file, "keys": list(secret.keys)}

@@ -121,6 +121,9 @@ def generate() -> dict[str, str]:
         "kyuubi_password": random.token_hex(16),
         "root_token": random.token_hex(20),
         "login_key": random.token_hex(32),
+        "broker_password": random.token_hex(16),
+        "flower_password": random.token_hex(8),
+        "grafana_password": random.token_hex(8),
         "revision_key": random.token_hex(16),
     }
 
@@ -259,7 +262,20 @@ def platform_secrets(
             "KYUUBI_PASSWORD": generated["kyuubi_password"],
         },
         "slack/webhook": {"SLACK_WEBHOOK_URL": ""},
+        **_secrets_of_parts(project, generated),
     }
+
+
+def _secrets_of_parts(project: Project, generated: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What the components need that are switched on."""
+    found: dict[str, dict[str, str]] = {}
+    user, parts = project.settings.airflow.user, project.settings.parts
+    if "celery" in parts:
+        found["celery/broker"] = {"BROKER_PASSWORD": generated["broker_password"]}
+        found["flower/login"] = {"FLOWER_USER": user, "FLOWER_PASSWORD": generated["flower_password"]}
+    if "monitoring" in parts:
+        found["grafana/admin"] = {"GRAFANA_USER": user, "GRAFANA_PASSWORD": generated["grafana_password"]}
+    return found
 
 
 def all_secrets(project: Project, seeds: Seeds, database: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
@@ -279,7 +295,7 @@ def known_values(project: Project, seeds: Seeds) -> list[str]:
     values = [*seeds.generated.values()]
     for given in seeds.given().values():
         values += [value for value in given.values() if isinstance(value, str)]
-    listing = layout.secrets_list(project.settings.vault)
+    listing = layout.secrets_list(project.settings.vault, project.settings.parts)
     return [*values, *(seeds.login(role)["secret_id"] for role in layout.roles(listing))]
 
 
@@ -295,7 +311,7 @@ def seed_document(
     Raises:
         SeedCommandFailed: a command that should print a value failed.
     """
-    listing = layout.secrets_list(project.settings.vault)
+    listing = layout.secrets_list(project.settings.vault, project.settings.parts)
     document = layout.document(
         listing,
         all_secrets(project, seeds, database),

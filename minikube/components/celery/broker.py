@@ -1,0 +1,46 @@
+"""Flower, and the probe of a Celery worker: both need the broker, and neither Airflow nor its database.
+
+    broker.py flower    serves Flower on port 5555, behind the login in airflow.cfg
+    broker.py ping      ends with 0 when the worker of this host answers over the broker
+
+The broker's address and the login come from `airflow.cfg`, never from an argument or an environment variable.
+"""
+
+from __future__ import annotations
+
+import configparser
+import socket
+import sys
+from urllib.parse import unquote
+
+from celery import Celery
+
+CONFIGURATION = "/etc/airflow/airflow.cfg"
+PING_SECONDS = 5.0
+
+
+def celery_section() -> configparser.SectionProxy:
+    """The options of Celery, as the init container `secrets` has rendered them."""
+    config = configparser.ConfigParser()
+    config.read(CONFIGURATION, encoding="utf-8")
+    return config["celery"]
+
+
+def serve_flower(app: Celery, login: str) -> None:
+    """Runs Flower until it is ended; its options do not reach the process's command line."""
+    user, _, password = login.partition(":")
+    app.start(["flower", "--port=5555", f"--basic-auth={unquote(user)}:{unquote(password)}"])
+
+
+def answers(app: Celery, hostname: str) -> bool:
+    """Whether the worker of a host answers a ping."""
+    return bool(app.control.ping(destination=["celery@" + hostname], timeout=PING_SECONDS))
+
+
+if __name__ == "__main__":
+    section = celery_section()
+    application = Celery(broker=section["broker_url"])
+    if sys.argv[1] == "flower":
+        serve_flower(application, section["flower_basic_auth"])
+    elif not answers(application, socket.gethostname()):
+        sys.exit(f"the worker does not answer over the broker within {PING_SECONDS:.0f} s")
