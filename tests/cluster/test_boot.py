@@ -69,7 +69,7 @@ def test_interrupted_while_minikube_starts_and_resumed(program: Program, empty_p
     before = subprocess.run(
         ["kubectl", "config", "current-context"], capture_output=True, text=True, check=False
     ).stdout
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [*program.command, "up", "--detach", "-o", "json"],
         cwd=program.folder,
         env={**os.environ, **program.variables},
@@ -77,15 +77,15 @@ def test_interrupted_while_minikube_starts_and_resumed(program: Program, empty_p
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert child.stdout is not None
-    for line in child.stdout:
-        event = json.loads(line)
-        if event["type"] == "devenv.step.progress" and event["data"]["message"] == "Preparing Kubernetes":
-            child.send_signal(signal.SIGINT)
-            break
-    child.stdout.read()
-    assert child.wait(60) == 130
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            event = json.loads(line)
+            if event["type"] == "devenv.step.progress" and event["data"]["message"] == "Preparing Kubernetes":
+                child.send_signal(signal.SIGINT)
+                break
+        child.stdout.read()
+        assert child.wait(60) == 130
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"minikube start -p {empty_profile}" not in left
 
