@@ -25,7 +25,16 @@ from devenv.sync.model import Listener, Root, Target
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, JobIsWriting, Owner, agent_command
 from devenv.sync.watch import NativeWatcher
 from tests.support.sync import Watching, project_at, tree
-from tests.support.volume import IMAGE, OWNER, Volume, volume_in, wait_for
+from tests.support.volume import (
+    IMAGE,
+    OWNER,
+    OverKubectlCopy,
+    OverKubectlExec,
+    OverWebSocket,
+    Volume,
+    volume_in,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -85,7 +94,10 @@ class Reader:
 
 
 @pytest.mark.main
-def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(volume: Volume, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", [OverWebSocket, OverKubectlExec, OverKubectlCopy])
+def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(
+    volume: Volume, tmp_path: Path, transport: type[OverWebSocket | OverKubectlExec | OverKubectlCopy]
+) -> None:
     """An eviction, a node drain, a changed image: the pod is another one, with another identity."""
     project = project_at(tmp_path)
     dags = project.dag_folder
@@ -93,7 +105,7 @@ def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(volume: Volu
     for number in range(200):
         (dags / f"f{number}.py").write_bytes(_signed(number))
     watcher = NativeWatcher([Root("dags", dags)], Ignore())
-    with Watching(project, volume.open_agent, watcher) as watch:
+    with Watching(project, transport(volume).open, watcher) as watch:
         watch.events.wait(WatchStarted, timeout=60)
         reader = Reader(volume)
         for round_ in range(2):

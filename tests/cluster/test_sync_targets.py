@@ -77,6 +77,7 @@ def test_a_pod_that_mounts_the_configmap_sees_it_soon(volume: Volume, tmp_path: 
         volume.delete_pod("mounts-configmap")
 
 
+@pytest.mark.main
 def test_a_configmap_of_somebody_else_is_not_overwritten(volume: Volume, tmp_path: Path) -> None:
     place = InConfigMap(volume)
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "airflow-dags"}, "data": {"a.py": "theirs"}}
