@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import stat
 import threading
@@ -39,6 +40,7 @@ class Claim:
         """
         self._guard = threading.RLock()
         self._parent: Optional[Tuple[Tuple[str, ...], int]] = None
+        self.mark, self.numbers = os.urandom(6).hex(), itertools.count()
         self.roots = tuple(roots)
         for root in self.roots:
             if len(safe_parts(root)) != 1 or root == STATE:
@@ -378,7 +380,7 @@ class Writing:
         self._size = 0
         # Of its own: the claim's may be another by the time that the last chunk of a large file is here.
         self._folder = os.dup(folder)
-        self._temporary = f"{_TEMPORARY}{os.urandom(6).hex()}.tmp"
+        self._temporary = f"{_TEMPORARY}{claim.mark}-{next(claim.numbers)}.tmp"
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._target = os.open(self._temporary, flags, 0o600, dir_fd=self._folder)

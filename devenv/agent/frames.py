@@ -41,6 +41,8 @@ HEADER_LIMIT = 65_536
 PAYLOAD_LIMIT = 1_048_576
 ITEMS_PER_FRAME = 1_000
 _LENGTHS = struct.Struct(">II")
+compact_json = json.JSONEncoder(separators=(",", ":")).encode
+"""An encoder made once: `json.dumps` with separators would make one for each of ten thousand frames."""
 
 
 class FrameError(Exception):
@@ -73,7 +75,7 @@ def encode(kind: str, payload: bytes = b"", **fields: Any) -> bytes:
         FrameError: it is beyond the limits.
     """
     fields["type"] = kind
-    header = json.dumps(fields, separators=(",", ":")).encode()
+    header = compact_json(fields).encode()
     if len(header) > HEADER_LIMIT or len(payload) > PAYLOAD_LIMIT:
         raise FrameError(f"a frame {kind!r} of {len(header)} + {len(payload)} bytes is too long")
     return _LENGTHS.pack(len(header), len(payload)) + header + payload
@@ -83,12 +85,12 @@ def encode_items(kind: str, items: List[Any], **fields: Any) -> Iterator[bytes]:
     """A list as several frames, each with as many items in its payload as fit."""
     for start in range(0, len(items), ITEMS_PER_FRAME):
         piece = items[start : start + ITEMS_PER_FRAME]
-        payload = json.dumps(piece, separators=(",", ":")).encode()
+        payload = compact_json(piece).encode()
         if len(payload) <= PAYLOAD_LIMIT:
             yield encode(kind, payload, **fields)
             continue
         for item in piece:  # names of thousands of characters: one by one they do fit
-            yield encode(kind, json.dumps([item], separators=(",", ":")).encode(), **fields)
+            yield encode(kind, compact_json([item]).encode(), **fields)
 
 
 class Decoder:
@@ -97,6 +99,7 @@ class Decoder:
     def __init__(self, *, preamble: bool = False) -> None:
         """With `preamble`, skips what comes before `PREAMBLE`."""
         self._buffer = bytearray()
+        self._taken = 0
         self._searching = preamble
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -111,6 +114,8 @@ class Decoder:
         while True:
             frame = self._next()
             if frame is None:
+                del self._buffer[: self._taken]
+                self._taken = 0
                 return
             yield frame
 
@@ -129,17 +134,18 @@ class Decoder:
         return True
 
     def _next(self) -> Optional[Frame]:
-        if len(self._buffer) < _LENGTHS.size:
+        start = self._taken + _LENGTHS.size
+        if len(self._buffer) < start:
             return None
-        header_length, payload_length = _LENGTHS.unpack_from(self._buffer)
+        header_length, payload_length = _LENGTHS.unpack_from(self._buffer, self._taken)
         if header_length > HEADER_LIMIT or payload_length > PAYLOAD_LIMIT:
             raise FrameError(f"a frame of {header_length} + {payload_length} bytes is beyond the limits")
-        end = _LENGTHS.size + header_length + payload_length
+        middle, end = start + header_length, start + header_length + payload_length
         if len(self._buffer) < end:
             return None
-        header = bytes(self._buffer[_LENGTHS.size : _LENGTHS.size + header_length])
-        payload = bytes(self._buffer[_LENGTHS.size + header_length : end])
-        del self._buffer[:end]
+        header = self._buffer[start:middle]
+        payload = bytes(self._buffer[middle:end])
+        self._taken = end
         try:
             fields = json.loads(header.decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -172,6 +178,8 @@ def safe_parts(path: object) -> Tuple[str, ...]:
     except UnicodeEncodeError:
         return ()
     parts = tuple(path.split("/"))
-    if any(part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts):
+    if "" in parts or "." in parts or ".." in parts:
+        return ()
+    if any(len(part) > 63 and len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts):
         return ()
     return parts

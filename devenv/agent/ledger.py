@@ -12,7 +12,7 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from devenv.agent.frames import fingerprint, safe_parts
+from devenv.agent.frames import compact_json, fingerprint, safe_parts
 
 SNAPSHOT = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -72,7 +72,7 @@ class Ledger:
             OSError: the disk is full, or gone; then nothing changed.
         """
         # The newline comes first: half a line, of an agent that was killed or a full disk, then spoils no other.
-        line = ("\n" + json.dumps([path, list(held) if held else None], separators=(",", ":"))).encode()
+        line = ("\n" + compact_json([path, held])).encode()
         if os.write(self._journal, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._lines += 1
@@ -86,7 +86,7 @@ class Ledger:
         if self._lines <= least:
             return
         temporary = SNAPSHOT + ".new"
-        body = json.dumps({path: list(held) for path, held in self._held.items()}, separators=(",", ":"))
+        body = compact_json(self._held)
         try:
             target = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=self._folder)
             with open(target, "wb") as stream:
@@ -104,7 +104,11 @@ class Ledger:
         os.close(self._journal)
 
     def _set(self, path: str, held: Optional[Held]) -> None:
-        for one in (self._held.pop(path, None), held):
+        before = self._held.pop(path, None)
+        if before is not None and held is not None and before[:4] == held[:4]:
+            self._held[path] = held  # only time or inode differ, which the digest leaves out
+            return
+        for one in (before, held):
             if one is not None:
                 self.root_digest ^= fingerprint(path, one.kind, one.digest, executable=one.executable)
         if held is not None:

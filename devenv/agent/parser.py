@@ -38,6 +38,7 @@ _FLOOD = 1_000_000
 _GRACE_SECONDS = 1.0
 _FIRST_SESSION_SECONDS = 30.0
 _PRELOAD_MEGABYTES = 280
+_BACKLOG_NICENESS = 10
 _SEVERITIES = ("error", "warning", "info")
 _COMMON = (
     "airflow.operators.bash",
@@ -77,6 +78,8 @@ class Child:
         self.printed = 0
         self.killed = ""
         self.again = False
+        self.patient = False
+        """It belongs to the backlog: nobody waits for it in particular."""
 
     def heard(self, data: bytes) -> None:
         """Keeps the last of what the file prints."""
@@ -100,8 +103,11 @@ class Parser:
         self._release: Release = load_release(self._places)
         self._graph = Graph(self._places)
         self._known: Dict[str, Known] = {}
-        self._urgent: Deque[Tuple[str, str]] = collections.deque()
-        self._backlog: Deque[Tuple[str, str]] = collections.deque()
+        # File → the path because of which it is parsed again; first in, first out.
+        self._urgent: Dict[str, str] = {}
+        self._backlog: Dict[str, str] = {}
+        self._held_back = False
+        self._definers: Dict[str, Set[str]] = {}
         self._children: Dict[int, Child] = {}
         self._waiting: List[Tuple[Any, Set[str]]] = []
         self._preload: List[str] = []
@@ -181,6 +187,7 @@ class Parser:
             self._selector.unregister(self._session)
             self._session.close()
             self._session = None
+            self._held_back = False
             self._left = time.monotonic()
             self._waiting.clear()
 
@@ -197,9 +204,12 @@ class Parser:
             self._drop()
 
     def _handle(self, frame: Frame) -> None:
-        if frame.type == "look":
+        if frame.type == "hold":
+            self._held_back = True
+        elif frame.type == "look":
+            self._held_back = False
             changes = frame.json()
-            self._look(changes["changed"], changes["deleted"])
+            self._look(changes["changed"], changes["deleted"], urgent=not changes["many"])
         elif frame.type == "attach":
             self._attach()
         elif frame.type == "parse":
@@ -262,8 +272,11 @@ class Parser:
             return ()
         return (now.st_mtime_ns, now.st_size, now.st_ino)
 
-    def _look(self, changed: List[str], deleted: List[str]) -> None:
-        """Changes were written: parses the changed DAG files and all that depend on a changed path."""
+    def _look(self, changed: List[str], deleted: List[str], *, urgent: bool) -> None:
+        """Changes were written: parses the changed DAG files and all that depend on a changed path.
+
+        Many at once (a first sync) are not urgent: their verdicts give way to those of later saves.
+        """
         if configuration_version() != self._configuration or self._holds(changed + deleted):
             self._over = True  # the agent starts another, which looks at everything
             return
@@ -273,22 +286,23 @@ class Parser:
                 self._gone(file)
         for file in changed:
             if self._is_dag_file(file):
-                self._queue(file, "", urgent=True)
+                self._queue(file, "", urgent=urgent)
         if again:
             for data in frames.encode_items("touch", sorted(again)):
                 if self._session is not None:
                     with contextlib.suppress(OSError):
                         self._session.sendall(data)
         for file, path in sorted(again.items()):
-            self._queue(file, path, urgent=True)
+            self._queue(file, path, urgent=urgent)
 
     def _dependents(self, paths: List[str]) -> Dict[str, str]:
         """DAG file → the changed path that it depends on, for files that did not change themselves."""
         found: Dict[str, str] = {}
+        changed = set(paths)
         for path in paths:
             everything = path.endswith("/.airflowignore")
             for file in self._dag_files() if everything else self._graph.dependents(path):
-                if file not in paths:
+                if file not in changed:
                     found.setdefault(file, path)
         return found
 
@@ -303,11 +317,9 @@ class Parser:
         for child in self._children.values():
             if child.file == file:
                 child.again = True  # it may have read the old version: that parse's verdict is dropped
-        for queue in (self._urgent, self._backlog):
-            for item in list(queue):
-                if item[0] == file:
-                    queue.remove(item)
-        (self._urgent if urgent else self._backlog).append((file, because))
+        waited = self._urgent.pop(file, None) is not None
+        self._backlog.pop(file, None)
+        (self._urgent if urgent or waited else self._backlog)[file] = because
 
     def _gone(self, file: str) -> None:
         dags = sorted(self._known[file].dags)
@@ -316,26 +328,42 @@ class Parser:
             self._queue(other, file, urgent=True)
 
     def _forget(self, file: str) -> None:
-        self._known.pop(file, None)
+        known = self._known.pop(file, None)
+        if known is not None:
+            self._note_definitions(file, known.dags, {})
         self._graph.forget(file)
 
     # Children
 
     def _start_children(self) -> None:
-        while len(self._children) < int(self._options["parallel"]) and (self._urgent or self._backlog):
-            file, because = (self._urgent or self._backlog).popleft()
+        # A save need not wait for a file of the backlog to be parsed: it has a place of its own.
+        parallel = int(self._options["parallel"])
+        while queue := self._next_queue(parallel):
+            file = next(iter(queue))
+            because = queue.pop(file)
             if not self._version(file):
                 self._answer_waiting(file)
                 continue
-            self._start(file, because)
+            self._start(file, because, patient=queue is self._backlog)
 
-    def _start(self, file: str, because: str) -> None:
+    def _next_queue(self, parallel: int) -> Dict[str, str]:
+        """The queue whose turn it is; an empty one when all places are taken."""
+        running = len(self._children)
+        if self._urgent:
+            patient = any(child.patient for child in self._children.values())
+            return self._urgent if running < parallel + patient else {}
+        return self._backlog if running < parallel and not self._held_back else {}
+
+    def _start(self, file: str, because: str, *, patient: bool) -> None:
         check = self._options["check"]
         seconds = float(check.get("parse_seconds", 30.0))
         result, result_end = os.pipe()
         output, output_end = os.pipe()
         pid = os.fork()
         if pid == 0:
+            if patient:
+                with contextlib.suppress(OSError):
+                    os.nice(_BACKLOG_NICENESS)
             _be_child(result_end, output_end, self._child_files(), int(check.get("parse_memory", 1024)))
             task = Task(file, seconds, self._options.get("safe_mode"), check)
             _work(self._release, self._places, task, result_end)
@@ -344,6 +372,7 @@ class Parser:
         for end in (result, output):
             os.set_blocking(end, False)
         child = Child(file, because, pid, result=result, output=output, seconds=seconds + _GRACE_SECONDS)
+        child.patient = patient
         self._children[pid] = child
         self._selector.register(result, selectors.EVENT_READ, lambda _file: self._read_result(child))
         self._selector.register(output, selectors.EVENT_READ, lambda _file: self._read_output(child))
@@ -470,6 +499,7 @@ class Parser:
             "because": child.because,
             "parsed_at": time.time(),
         }
+        self._note_definitions(file, old, dags)
         self._known[file] = Known(self._version(file), dags, verdict)
         self._send_verdict(verdict)
         if set(dags) != set(old):
@@ -510,9 +540,16 @@ class Parser:
         return found
 
     def _rivals(self, dag_ids: List[str], file: str) -> List[str]:
-        return sorted(
-            other for other, known in self._known.items() if other != file and any(one in known.dags for one in dag_ids)
-        )
+        found = {other for one in dag_ids for other in self._definers.get(one, ())}
+        return sorted(found - {file})
+
+    def _note_definitions(self, file: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+        for dag_id in set(old) - set(new):
+            self._definers[dag_id].discard(file)
+            if not self._definers[dag_id]:
+                del self._definers[dag_id]
+        for dag_id in set(new) - set(old):
+            self._definers.setdefault(dag_id, set()).add(file)
 
     def _send_verdict(self, verdict: Mapping[str, Any]) -> None:
         payload = json.dumps(verdict).encode()

@@ -14,7 +14,7 @@ from devenv.agent import frames
 from devenv.agent.claim import Claim, Writing
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.refusal import Refused
-from devenv.agent.warm import WarmProcess
+from devenv.agent.warm import MANY, WarmProcess
 
 _ALIVE_SECONDS = 4.0
 _SILENCE_SECONDS = 60.0
@@ -141,6 +141,8 @@ class Session:
                 if last:
                     self._writing.finish()
                     self._changed.append(self._put["path"])
+                    if self._warm is not None and len(self._changed) == MANY:
+                        self._warm.hold()
                     self._ack(self._put["path"])
             except Refused as refused:
                 self._fail(refused)

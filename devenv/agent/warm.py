@@ -18,6 +18,8 @@ from devenv.agent.frames import Decoder, FrameError
 
 _START_SECONDS = 180.0
 _STARTS = 3
+MANY = 100
+"""As many files in a batch are parsed after the batch, not beside it, and give way to later saves."""
 _PROGRAM = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -58,10 +60,15 @@ class WarmProcess:
         self._thread = threading.Thread(target=self._run, name="warm process", daemon=True)
         self._thread.start()
 
+    def hold(self) -> None:
+        """Many paths are being written: what waits to be parsed waits until they were looked at."""
+        self._ask(frames.encode("hold"))
+
     def look(self, changed: List[str], deleted: List[str]) -> None:
         """These paths were written or removed."""
         for start in range(0, max(len(changed), len(deleted)), 2_000):
-            piece = {"changed": changed[start : start + 2_000], "deleted": deleted[start : start + 2_000]}
+            piece: Dict[str, Any] = {"changed": changed[start : start + 2_000]}
+            piece.update(deleted=deleted[start : start + 2_000], many=len(changed) >= MANY)
             self._ask(frames.encode("look", json.dumps(piece).encode()))
 
     def parse(self, number: Any, paths: List[str]) -> None:

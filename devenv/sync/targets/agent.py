@@ -429,10 +429,11 @@ class AgentTarget:
         """
         if self._known is None:
             return
+        parents: set[str] = set()
         for entry in (*batch.folders, *(put.entry for put in batch.puts), *batch.modes):
             ack = acks.get(entry.path)
             if ack is not None and ack.ok:
-                self._know(entry)
+                self._know(entry, parents)
         for path in batch.deletes:
             ack = acks.get(path)
             if ack is not None and ack.ok:
@@ -440,17 +441,27 @@ class AgentTarget:
         if done.fields.get("digest") != f"{self._root:x}":
             raise self._lose("the volume holds something else than was acknowledged")
 
-    def _know(self, entry: Entry) -> None:
-        """Notes an entry, the folders that the agent made for it, and what it replaced."""
+    def _know(self, entry: Entry, parents: set[str]) -> None:
+        """Notes an entry, the folders that the agent made for it, and what it replaced.
+
+        `parents` are the folders that this batch has noted already; a file that takes a folder's place removes those.
+        """
         assert self._known is not None
-        above = entry.path.split("/")[:-1]
-        folders = ["/".join(above[:depth]) for depth in range(2, len(above) + 1)]
-        if entry.kind == "file" and self._known.get(entry.path) == _number(Entry(entry.path, "folder")):
+        before = self._known.get(entry.path)
+        if entry.kind == "file" and before is not None and before == _number(Entry(entry.path, "folder")):
             for path in [path for path in self._known if path.startswith(entry.path + "/")]:
                 self._root ^= self._known.pop(path)
-        for one in (*(Entry(path, "folder") for path in folders), entry):
-            self._root ^= self._known.get(one.path, 0) ^ _number(one)
-            self._known[one.path] = _number(one)
+            parents.clear()
+        number = _number(entry)
+        self._root ^= (before or 0) ^ number
+        self._known[entry.path] = number
+        folder = entry.path.rpartition("/")[0]
+        while "/" in folder and folder not in parents:
+            parents.add(folder)
+            number = _number(Entry(folder, "folder"))
+            self._root ^= self._known.get(folder, 0) ^ number
+            self._known[folder] = number
+            folder = folder.rpartition("/")[0]
 
 
 def _number(entry: Entry) -> int:
