@@ -24,7 +24,8 @@ def command(
 ) -> int:
     """Removes the environment with all its data; asks first.
 
-    Only what devenv made for this project is removed, and the list of it is shown first. Your own files stay.
+    Only what devenv made for this project is removed, and the list of it is shown first. Your own files stay, and so
+    do the secrets that you set (`devenv secrets`), for the next environment of this folder.
 
     Examples:
       devenv destroy --dry-run     what would be removed

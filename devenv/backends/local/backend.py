@@ -77,7 +77,7 @@ class LocalBackend:
 
     def destroys(self) -> Sequence[str]:
         """See `Backend`."""
-        return [f"the folder {path}" for path in steps.removed_paths(self._session) if path.exists()]
+        return [str(path) for path in steps.removed_paths(self._session) if path.exists()]
 
     @contextmanager
     def keep_reachable(self, report: Reporter) -> Iterator[None]:
@@ -129,7 +129,7 @@ class LocalBackend:
         versions = {"airflow": release.version}
         return EnvironmentStatus("local", self._project.identifier, state, parts, urls, versions)
 
-    def open_target(self, listener: Listener) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
         """See `Backend`: the agent as a child process, on the claim in `.devenv/`."""
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
@@ -141,7 +141,13 @@ class LocalBackend:
         claim.mkdir(parents=True, mode=0o700, exist_ok=True)
         variables = airflow_processes.variables(self._project, session.places, python)
         owner = Owner(self._project.identifier, platform.node(), _user(), str(self._project.folder))
-        options = AgentOptions(claim=str(claim), airflow=str(claim), check=settings.check)
+        options = AgentOptions(
+            claim=str(claim),
+            airflow=str(claim),
+            check=settings.check,
+            take_over=take_over,
+            vault_mount=settings.vault.mount,
+        )
         return AgentTarget(
             lambda: ChildDuplex(agent_command(str(python)), variables=variables, cwd=session.places.airflow_home),
             listener,

@@ -386,18 +386,25 @@ class Remove(LocalStep):
         return not any(path.exists() for path in removed_paths(self.session))
 
     def work(self, progress: Progress) -> str:
-        """Removes the database, the logs, the seeds and `.devenv/`."""
+        """Removes the database, the logs and `.devenv/`; the secrets that the user set stay."""
         for path in removed_paths(self.session):
             progress(str(path), None)
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         if self.session.postgres is not None:
             self.session.postgres.destroy()
         return ""
 
 
 def removed_paths(session: LocalSession) -> list[Path]:
-    """The folders that `destroy` removes."""
-    paths = [session.project.state_folder, session.project.data_folder]
-    if session.postgres is not None and not session.postgres.folder.is_relative_to(session.project.data_folder):
+    """The files and folders that `destroy` removes: all but the seeds, which hold what the user set."""
+    kept = seeds.kept_file(session.project)
+    data = session.project.data_folder
+    paths = [session.project.state_folder]
+    if data.is_dir():
+        paths += sorted(path for path in data.iterdir() if path != kept)
+    if session.postgres is not None and not session.postgres.folder.is_relative_to(data):
         paths.append(session.postgres.folder)
     return paths
