@@ -91,7 +91,7 @@ def vault(project: Project, backend: Backend, fix: Fix | None) -> Finding:
     if sealed:
         return failure("Vault is sealed: no pod can start", "devenv logs vault; its seeder starts it again", fix=fix)
     store = SecretStore(client, settings.mount)
-    listing = layout.secrets_list(settings)
+    listing = layout.secrets_list(settings, project.settings.parts)
     missing = []
     for secret in listing["secrets"]:
         held = store.read(secret["path"])
