@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -116,12 +117,15 @@ def empty_profile() -> Iterator[str]:
     delete_profile(name)
 
 
-@pytest.fixture(scope="module")
-def foreign_profile() -> Iterator[str]:
-    """A profile that devenv did not make: minikube counts one whose configuration is damaged, too."""
+@pytest.fixture
+def foreign_profile(empty_profile: str) -> Iterator[str]:
+    """A profile that devenv did not make: the configuration of the one it did, without its label."""
     name = "devenv-foreign"
-    folder = Path(os.environ.get("MINIKUBE_HOME") or Path.home() / ".minikube") / "profiles" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
+    profiles = Path(os.environ.get("MINIKUBE_HOME") or Path.home() / ".minikube") / "profiles"
+    config = json.loads((profiles / empty_profile / "config.json").read_text())
+    config["Name"] = name
+    config["KubernetesConfig"] |= {"ClusterName": name, "ExtraOptions": []}
+    (profiles / name).mkdir()
+    (profiles / name / "config.json").write_text(json.dumps(config))
     yield name
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(profiles / name)

@@ -23,7 +23,7 @@ from devenv.cluster.errors import ExecRefused, PodFailed
 from devenv.cluster.exec import ExecDuplex, exec_duplex, run_in_pod
 from devenv.cluster.forward import Forward
 from devenv.cluster.streams import Stop
-from devenv.cluster.waiting import ReadyWait, Workload
+from devenv.cluster.waiting import ReadyWait, Workload, diagnose
 from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
 from tests.cluster.conftest import MakeProject
@@ -47,7 +47,7 @@ def cluster(program: Program, empty_profile: str) -> Cluster:
 
 
 def status(program: Program) -> dict[str, object]:
-    (line,) = [line for line in program.json("status") if line.type == "devenv.status"]
+    (line,) = [line for line in program.json("status", code=None) if line.type == "devenv.status"]
     return line.data
 
 
@@ -175,14 +175,26 @@ def test_a_session_ends_with_its_pod_and_a_forward_goes_on_with_the_next(cluster
         for last in (False, True):
             pod = agent(cluster)
             session = exec_duplex(cluster, NAMESPACE, pod, "agent", ["python3", "-c", serve])
-            assert fetched(f"http://127.0.0.1:{forward.port}/", seconds=30)
+            assert fetched(f"http://127.0.0.1:{forward.port}/", seconds=60), session.last_words
             if last:
                 session.close()
                 break
             cluster.delete("Pod", pod, NAMESPACE, grace_seconds=1)
             with pytest.raises(DuplexClosed):
                 read_on(session)
-            ReadyWait(cluster, NAMESPACE, [Workload("Deployment", "agent")]).run(180)
+            for _event, found in cluster.watch("Pod", NAMESPACE, labels=labels, timeout=180):
+                if found["metadata"]["name"] != pod and diagnose(found) is None:
+                    break
+
+
+def test_a_watch_is_ended_from_another_thread(cluster: Cluster) -> None:
+    stop = Stop()
+    seen = []
+    for event in cluster.watch("Pod", NAMESPACE, stop=stop):
+        seen.append(event)
+        if len(seen) == 1:
+            threading.Timer(0.5, stop).start()
+    assert seen
 
 
 def read_on(session: ExecDuplex) -> None:
@@ -201,7 +213,7 @@ def fetched(url: str, *, seconds: float) -> bool:
     return False
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def broken(cluster: Cluster) -> Iterator[str]:
     """A namespace for pods that cannot start."""
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "broken"}}])
@@ -279,16 +291,6 @@ def test_stopped_and_started_with_a_port_that_is_taken_meanwhile_nothing_is_lost
         assert int(urls["webserver"].rpartition(":")[2]) != port
         assert fetched(f"{urls['webserver']}/health", seconds=60)
     assert first_job(Cluster.open(empty_profile, Environment())) == before
-
-
-def test_a_watch_is_ended_from_another_thread(cluster: Cluster) -> None:
-    stop = Stop()
-    seen = []
-    for event in cluster.watch("Pod", NAMESPACE, stop=stop):
-        seen.append(event)
-        if len(seen) == 1:
-            threading.Timer(0.5, stop).start()
-    assert seen
 
 
 def test_destroy_removes_the_profile(program: Program, empty_profile: str) -> None:
