@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,8 @@ def watch(
     report: Reporter,
     confirm_deletes: Callable[[str], bool] | None,
     stop: threading.Event | None = None,
+    *,
+    take_over: bool = False,
 ) -> None:
     """Keeps the DAG volume in step until `stop` is set or Ctrl-C is pressed.
 
@@ -43,6 +46,7 @@ def watch(
         report: takes the events.
         confirm_deletes: asks whether deletes that look like an accident are meant; None where nobody can be asked.
         stop: ends the watch.
+        take_over: use a volume that another environment filled.
 
     Raises:
         AlreadyWatched: another process watches this project.
@@ -59,7 +63,8 @@ def watch(
         inputs = _Inputs(project, backend, report)
         inputs.start()
         try:
-            SyncLoop(project, backend.open_target, report, watcher, confirm_deletes=confirm_deletes, stop=stop).run()
+            opened = functools.partial(backend.open_target, take_over=take_over)
+            SyncLoop(project, opened, report, watcher, confirm_deletes=confirm_deletes, stop=stop).run()
         finally:
             inputs.stop()
 

@@ -202,3 +202,12 @@ def _own_frame(frame: Optional[FrameType], places: Places) -> Optional[Tuple[str
 def elapsed(since: float) -> float:
     """Milliseconds since a moment of `time.perf_counter`."""
     return (time.perf_counter() - since) * 1000
+
+
+def waited_for_cpu() -> float:
+    """Milliseconds that this process was ready and another ran instead; 0 where Linux does not tell (schedstat)."""
+    try:
+        with open("/proc/self/schedstat") as stream:
+            return int(stream.read().split()[1]) / 1_000_000
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -24,7 +24,8 @@ _CHUNK = 1048576
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Does what is asked (`manifest`, `apply` or `touch`) and says how it went."""
     try:
-        claim = Claim(request["claim"], request["roots"], request["owner"])
+        take_over = bool(request.get("take_over"))
+        claim = Claim(request["claim"], request["roots"], request["owner"], take_over=take_over)
     except Refused as error:
         return {"refused": error.reason, "message": str(error)}
     try:

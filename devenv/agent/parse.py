@@ -20,7 +20,7 @@ from typing import Any, Container, Dict, Iterator, List, Mapping, NamedTuple, Op
 
 from devenv.agent import problems
 from devenv.agent.deprecated import deprecated_imports
-from devenv.agent.observe import Observer, elapsed
+from devenv.agent.observe import Observer, elapsed, waited_for_cpu
 from devenv.agent.places import Places
 from devenv.agent.problems import Problem, problem
 
@@ -72,6 +72,8 @@ class Task(NamedTuple):
     seconds: float
     safe_mode: Optional[bool]
     check: Mapping[str, Any]
+    vault_mount: str
+    """Where Variables and Connections lie in Vault, for hints."""
 
 
 def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
@@ -80,11 +82,12 @@ def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
     before = set(sys.modules)
     loaded = _Loaded(release, places, task)
     observer.start()
-    started = time.perf_counter()
+    started, starved = time.perf_counter(), waited_for_cpu()
     ignored = _ignored(places, task.file)
     if ignored is None:
         loaded.process()
-    milliseconds = elapsed(started)
+    # A file is not slow because the machine is busy, nor because its turn comes after that of a save.
+    milliseconds = max(0.0, elapsed(started) - (waited_for_cpu() - starved))
     observer.stop()
     found = loaded.problems(observer) if ignored is None else [ignored]
     if ignored is None and not any(one["severity"] == "error" for one in found):
@@ -226,7 +229,15 @@ class _Loaded:
         """Errors, one per import error of the DagBag."""
         found: List[Problem] = []
         for error in self._caught[:20]:
-            found.append(problems.from_exception(error, self._places, main=self._task.file, missing=observer.missing))
+            found.append(
+                problems.from_exception(
+                    error,
+                    self._places,
+                    main=self._task.file,
+                    missing=observer.missing,
+                    vault_mount=self._task.vault_mount,
+                )
+            )
             if isinstance(error, ImportError) and error.name:
                 self.looked_for.append(error.name)
         for dag, error in self._refused[:20]:

@@ -365,7 +365,7 @@ class Parser:
                 with contextlib.suppress(OSError):
                     os.nice(_BACKLOG_NICENESS)
             _be_child(result_end, output_end, self._child_files(), int(check.get("parse_memory", 1024)))
-            task = Task(file, seconds, self._options.get("safe_mode"), check)
+            task = Task(file, seconds, self._options.get("safe_mode"), check, self._options["vault_mount"])
             _work(self._release, self._places, task, result_end)
         os.close(result_end)
         os.close(output_end)

@@ -104,7 +104,14 @@ def _column(trace: TracebackType) -> int:
     return 0
 
 
-def from_exception(error: BaseException, places: Places, *, main: str, missing: Iterable[Tuple[str, str]]) -> Problem:
+def from_exception(
+    error: BaseException,
+    places: Places,
+    *,
+    main: str,
+    missing: Iterable[Tuple[str, str]],
+    vault_mount: str = "secret",
+) -> Problem:
     """What an exception that ended a parse means.
 
     Args:
@@ -112,10 +119,11 @@ def from_exception(error: BaseException, places: Places, *, main: str, missing: 
         places: the roots.
         main: the DAG file that was parsed.
         missing: Variables and Connections that were asked for and not found: (`variable`, name).
+        vault_mount: where they lie in Vault.
     """
     file, line, column = own_place(error.__traceback__, places)
     kind = type(error).__name__
-    rule, message, hint = _meaning(error, places, main, list(missing))
+    rule, message, hint = _meaning(error, places, main, list(missing), vault_mount)
     if isinstance(error, SyntaxError):
         name = places.name(error.filename)
         if name is not None:
@@ -124,14 +132,14 @@ def from_exception(error: BaseException, places: Places, *, main: str, missing: 
 
 
 def _meaning(  # noqa: PLR0912 (a table of exceptions)
-    error: BaseException, places: Places, main: str, missing: List[Tuple[str, str]]
+    error: BaseException, places: Places, main: str, missing: List[Tuple[str, str]], vault_mount: str
 ) -> Tuple[str, str, str]:
     """Rule, message and hint."""
     message = str(error) or type(error).__name__
     kinds = {base.__name__ for base in type(error).__mro__}
     if isinstance(error, SyntaxError):
         return "syntax-error", error.msg or message, ""
-    asked = _missing_secret(error, message, missing)
+    asked = _missing_secret(error, message, missing, vault_mount)
     if asked is not None:
         return asked
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -200,7 +208,7 @@ def resources_hint() -> str:
 
 
 def _missing_secret(
-    error: BaseException, message: str, missing: List[Tuple[str, str]]
+    error: BaseException, message: str, missing: List[Tuple[str, str]], vault_mount: str
 ) -> Optional[Tuple[str, str, str]]:
     if not isinstance(error, KeyError) and not any(
         base.__name__ in ("AirflowNotFoundException", "AirflowRuntimeError") for base in type(error).__mro__
@@ -211,7 +219,7 @@ def _missing_secret(
             return (
                 f"missing-{what}",
                 f"{what.capitalize()} {name!r} does not exist",
-                f"It belongs at secret/{what}s/{name} in Vault: devenv secrets set {what} {name}",
+                f"It belongs at {vault_mount}/{what}s/{name} in Vault: devenv secrets set {what} {name}",
             )
     return None
 

@@ -49,6 +49,7 @@ class WarmProcess:
             "parallel": max(1, min(8, int(options.get("parallel") or 2))),
             "safe_mode": options.get("safe_mode"),
             "linger": float(options.get("linger") or 0.0),
+            "vault_mount": str(options.get("vault_mount") or "secret"),
         }
         self._out = outgoing
         self._claim = claim

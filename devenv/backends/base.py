@@ -95,8 +95,13 @@ class Backend(Protocol):
     def status(self) -> EnvironmentStatus:
         """What exists now."""
 
-    def open_target(self, listener: Listener) -> Target:
-        """A new session to the DAG volume, by the transport of the settings."""
+    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+        """A new session to the DAG volume, by the transport of the settings.
+
+        Args:
+            listener: told of verdicts and of the session's end.
+            take_over: use a volume that another environment filled, when nothing of it writes there now.
+        """
 
     def airflow(self) -> AirflowClient:
         """Airflow's REST API, logged in, with a kept session."""

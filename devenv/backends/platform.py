@@ -411,7 +411,7 @@ class PlatformBackend(ABC):
             raise NotDeployed(f"No pod of {component} runs", hint="`devenv status` says why; `devenv up` starts it.")
         return str(min(running, key=lambda pod: diagnose(pod) is not None)["metadata"]["name"])
 
-    def open_target(self, listener: Listener) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
         """See `Backend`; `kubectl cp` where sessions to one and the same pod keep breaking (said aloud)."""
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
@@ -425,9 +425,21 @@ class PlatformBackend(ABC):
         owner = Owner(identifier, platform.node(), _user(), str(self.project.folder))
         if settings.sync.transport == "kubectl-cp" or self._sessions_break():
             return KubectlCopyTarget(
-                self.kubectl(), self.namespace, lambda: self._pod_of(AGENT), AGENT, owner, roots=roots
+                self.kubectl(),
+                self.namespace,
+                lambda: self._pod_of(AGENT),
+                AGENT,
+                owner,
+                roots=roots,
+                take_over=take_over,
             )
-        options = AgentOptions(claim="/devenv/claim", airflow="/opt/airflow", check=settings.check)
+        options = AgentOptions(
+            claim="/devenv/claim",
+            airflow="/opt/airflow",
+            check=settings.check,
+            take_over=take_over,
+            vault_mount=settings.vault.mount,
+        )
         return AgentTarget(self._agent_session, listener, owner, roots, options)
 
     def _sessions_break(self) -> bool:

@@ -148,6 +148,7 @@ def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[st
         safe_mode=safe_mode,
         parallel=max(1, min(8, os.cpu_count() or 1)),
         linger=0.0,
+        vault_mount=project.settings.vault.mount,
     )
     with tempfile.TemporaryDirectory(prefix="devenv-check-") as home:
         variables = _variables(project, Path(home), folders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,9 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Carry out deletes that look like an accident without asking.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Use a DAG volume that another environment filled and no longer uses.")
+    ] = False,
 ) -> None:
     """Brings the DAG volume in step with the DAG folder once; exit 0 when it is, 1 when it is not.
 
@@ -65,7 +69,8 @@ def command(
         return
     with WatchLock(project.state_folder, project.environment.now):
         ask = (lambda _question: True) if yes else out.confirm if out.can_ask else None
-        loop = SyncLoop(project, backend_from(project).open_target, out.report, confirm_deletes=ask)
+        opened = functools.partial(backend_from(project).open_target, take_over=take_over)
+        loop = SyncLoop(project, opened, out.report, confirm_deletes=ask)
         try:
             result = loop.once(rehearse=check or dry_run)
         except TargetLost as error:

@@ -71,6 +71,9 @@ def command(
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Airflow's port on 127.0.0.1.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Use a DAG volume that another environment filled and no longer uses.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Starts Airflow and Vault, then watches the DAG folder.
@@ -94,11 +97,18 @@ def command(
     )
     given = any(value is not None for value in flags.values())
     project = project_from(flags=flags, as_last_up=not given)
-    _up(project, backend, flags if given else None, detach=detach, yes=yes, dry_run=dry_run)
+    _up(project, backend, flags if given else None, detach=detach, yes=yes, dry_run=dry_run, take_over=take_over)
 
 
 def _up(
-    project: Project, flag: BackendName | None, flags: dict[str, Any] | None, *, detach: bool, yes: bool, dry_run: bool
+    project: Project,
+    flag: BackendName | None,
+    flags: dict[str, Any] | None,
+    *,
+    detach: bool,
+    yes: bool,
+    dry_run: bool,
+    take_over: bool,
 ) -> None:
     from devenv.boot.runner import run_steps
     from devenv.cli.summary import print_summary
@@ -126,7 +136,7 @@ def _up(
     else:
         from devenv.cli.watch import watch
 
-        watch(project, backend, yes=yes)
+        watch(project, backend, yes=yes, take_over=take_over)
 
 
 def _settings(

@@ -21,6 +21,9 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Carry out deletes that look like an accident without asking.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Use a DAG volume that another environment filled and no longer uses.")
+    ] = False,
 ) -> None:
     """Watches the DAG folder of a running environment: each save is copied, parsed and judged.
 
@@ -31,17 +34,17 @@ def command(
       devenv watch -o json | jq 'select(.type == "devenv.verdict.reached").data'
     """
     project = project_from()
-    watch(project, backend_from(project), yes=yes)
+    watch(project, backend_from(project), yes=yes, take_over=take_over)
 
 
-def watch(project: Project, backend: Backend, *, yes: bool) -> None:
+def watch(project: Project, backend: Backend, *, yes: bool, take_over: bool = False) -> None:
     """Watches until Ctrl-C, and says then what keeps running."""
     from devenv import watching
 
     out = console()
     out.notify(project.settings.terminal)
     try:
-        watching.watch(project, backend, out.report, _asker(yes=yes))
+        watching.watch(project, backend, out.report, _asker(yes=yes), take_over=take_over)
     except KeyboardInterrupt:
         if backend.name == "local" and backend.status().state == "stopped":
             # It was started by this `devenv up` in the foreground, and ends with it.

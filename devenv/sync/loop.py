@@ -28,7 +28,7 @@ from devenv.sync.confirmation import Confirmation
 from devenv.sync.guard import Guard, Held, take_word
 from devenv.sync.ignore import Ignore
 from devenv.sync.mirror import Mirror, Outcome
-from devenv.sync.model import Hint, Listener, Target, TargetLost, Watcher
+from devenv.sync.model import Hint, JobIsWriting, Listener, Target, TargetLost, Watcher
 from devenv.sync.plan import Change, TargetCannot, size_text
 from devenv.sync.roots import require_dag_folder, roots_of
 from devenv.sync.scan import Scanner
@@ -255,7 +255,7 @@ class SyncLoop:
             while not self._stop.is_set():
                 try:
                     target = self._open_target(self._ear())
-                except (TargetLost, PlatformError, MissingError, OSError) as error:
+                except (TargetLost, PlatformError, MissingError, JobIsWriting, OSError) as error:
                     if not self._started and not isinstance(error, TargetLost):
                         raise
                     attempt = self._back_off(attempt, str(error))

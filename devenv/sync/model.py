@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from devenv.errors import RefusedError
 from devenv.verdict import Verdict
 
 
@@ -163,6 +164,15 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Ends the session; never raises."""
+
+
+class JobIsWriting(RefusedError):
+    """The `sync-dags` Job is writing to the DAG volume just now; the agent and the Job refuse each other.
+
+    A watch that is up waits for it by itself.
+    """
+
+    code = "DEVENV-502"
 
 
 class TargetLost(Exception):

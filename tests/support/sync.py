@@ -120,10 +120,11 @@ class RecordingTarget:
         self.lose_after: int | None = None
         """The session breaks after so many more operations."""
         self.closed = 0
+        self.taken_over = False
 
-    def opened(self, listener: Listener) -> RecordingTarget:
+    def opened(self, listener: Listener, *, take_over: bool = False) -> RecordingTarget:
         """What the loop calls to open a session."""
-        self.listener = listener
+        self.listener, self.taken_over = listener, take_over
         return self
 
     def manifest(self) -> Manifest:
@@ -200,6 +201,7 @@ class Watching:
         self.events = Events()
         self.watcher = watcher or ScriptedWatcher()
         self.stop = threading.Event()
+        self.ended = threading.Event()
         self.error: BaseException | None = None
         self.loop = SyncLoop(project, open_target, self.events, self.watcher, confirm_deletes=confirm, stop=self.stop)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -209,6 +211,8 @@ class Watching:
             self.loop.run()
         except BaseException as error:  # noqa: BLE001 (the test looks at it)
             self.error = error
+        finally:
+            self.ended.set()
 
     def __enter__(self) -> Watching:
         self._thread.start()

@@ -23,7 +23,18 @@ from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.duplex import Duplex, DuplexClosed
 from devenv.errors import PlatformError, RefusedError
 from devenv.settings.schema import CheckSettings
-from devenv.sync.model import Ack, Batch, Capabilities, Entry, Listener, Manifest, Put, SchedulerReport, TargetLost
+from devenv.sync.model import (
+    Ack,
+    Batch,
+    Capabilities,
+    Entry,
+    JobIsWriting,
+    Listener,
+    Manifest,
+    Put,
+    SchedulerReport,
+    TargetLost,
+)
 from devenv.verdict import Verdict, clean
 
 # An exec command travels in a URL, so this must stay short; the program itself follows on standard input.
@@ -55,23 +66,24 @@ _CHUNK = 262_144
 _FLUSH = 262_144
 _TICK_SECONDS = 0.5
 _LINGER_SECONDS = 1_800.0
+JOB_HINT = "Wait until the Job has ended: kubectl get job sync-dags"
+TAKE_OVER_HINT = (
+    "Stop the other watch, or use a namespace of your own; if it is your own volume, no longer used by the other "
+    "environment: devenv watch --take-over"
+)
 Reason = Literal["", "changed", "space", "permission", "unsafe", "unsupported", "failed"]
 
 
 class ClaimInUse(RefusedError):
     """Another environment, laptop or user holds the DAG volume, or filled it; the message names them.
 
-    Two writers would undo each other's saves, so the second is refused. Stop the other watch, or use a
-    namespace of your own.
+    Two writers would undo each other's saves, so the second is refused. While the other watches, stop that watch, or
+    use a namespace of your own. A volume that another environment filled and no longer uses (the project's folder was
+    renamed, say) is taken with `--take-over` of `devenv up`, `devenv watch` or `devenv sync`: it is then brought in
+    step with your DAG folder. Nobody is ever pushed out of a volume in use.
     """
 
     code = "DEVENV-501"
-
-
-class JobIsWriting(RefusedError):
-    """The `sync-dags` Job is writing to the DAG volume just now; the agent and the Job refuse each other."""
-
-    code = "DEVENV-502"
 
 
 class AgentBroken(PlatformError):
@@ -113,6 +125,7 @@ class AgentOptions:
         linger: seconds for which the warm process waits for another session; None: half an hour in a pod, and none
             at all on the local backend, where nothing may be left running.
         folders: root → folder where Airflow sees it, when that is not `airflow`/ROOT.
+        vault_mount: where Variables and Connections lie in Vault, for hints.
     """
 
     claim: str | None
@@ -125,6 +138,7 @@ class AgentOptions:
     safe_mode: bool | None = None
     linger: float | None = None
     folders: Mapping[str, str] | None = None
+    vault_mount: str = "secret"
 
 
 @dataclass(frozen=True)
@@ -230,11 +244,9 @@ class AgentTarget:
             return
         reason, message = answer.fields.get("reason"), clean(answer.fields.get("message", ""), 2_000)
         if reason == "owner":
-            raise ClaimInUse(
-                message, hint="Stop the other watch, or use a namespace or profile of your own; `devenv up --take-over`"
-            )
+            raise ClaimInUse(message, hint=TAKE_OVER_HINT)
         if reason == "job":
-            raise JobIsWriting(message, hint="Wait until the Job has ended: kubectl get job sync-dags")
+            raise JobIsWriting(message, hint=JOB_HINT)
         if reason == "busy":
             raise TargetLost(message)
         raise AgentBroken(message)

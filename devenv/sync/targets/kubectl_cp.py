@@ -18,11 +18,12 @@ from typing import Any, cast, get_args
 
 from devenv import process
 from devenv.agent.once import MARK
-from devenv.sync.model import Ack, Batch, Capabilities, Entry, Manifest, Put, SchedulerReport, TargetLost
+from devenv.sync.model import Ack, Batch, Capabilities, Entry, JobIsWriting, Manifest, Put, SchedulerReport, TargetLost
 from devenv.sync.targets.agent import (
+    JOB_HINT,
+    TAKE_OVER_HINT,
     AgentBroken,
     ClaimInUse,
-    JobIsWriting,
     Owner,
     Reason,
     agent_command,
@@ -44,6 +45,7 @@ class KubectlCopyTarget:
         owner: who syncs.
         roots: names of the synced folders.
         claim: where the claim is mounted writable.
+        take_over: use a claim that another environment filled.
     """
 
     name: str = "kubectl cp"
@@ -61,11 +63,12 @@ class KubectlCopyTarget:
         *,
         roots: Sequence[str],
         claim: str = "/devenv/claim",
+        take_over: bool = False,
     ) -> None:
         self._kubectl = [*kubectl, "-n", namespace]
         self._pod = pod
         self._container = container
-        self._common = {"claim": claim, "roots": list(roots), "owner": asdict(owner)}
+        self._common = {"claim": claim, "roots": list(roots), "owner": asdict(owner), "take_over": take_over}
         self._offset = 0.0
 
     def manifest(self) -> Manifest:
@@ -158,10 +161,13 @@ class KubectlCopyTarget:
 
 
 def _refused(reason: str, message: str) -> Exception:
-    kinds: dict[str, type[ClaimInUse] | type[JobIsWriting]] = {"owner": ClaimInUse, "job": JobIsWriting}
     if reason == "busy":
         return TargetLost(message)
-    return kinds.get(reason, AgentBroken)(message)
+    if reason == "owner":
+        return ClaimInUse(message, hint=TAKE_OVER_HINT)
+    if reason == "job":
+        return JobIsWriting(message, hint=JOB_HINT)
+    return AgentBroken(message)
 
 
 def _reason(word: str) -> Reason:

@@ -19,9 +19,10 @@ from devenv.events import (
 )
 from devenv.sync.guard import DeletesHeld, leave_word
 from devenv.sync.loop import SyncLoop
-from devenv.sync.model import Ack, Capabilities, SchedulerReport, TargetLost
+from devenv.sync.model import Ack, Capabilities, JobIsWriting, SchedulerReport, TargetLost
 from devenv.sync.plan import TargetCannot
 from devenv.sync.roots import DagFolderMissing
+from devenv.sync.targets.agent import ClaimInUse
 from devenv.sync.targets.folder import FolderTarget
 from devenv.verdict import Problem, Verdict
 from tests.support.sync import OWNER, Events, RecordingTarget, ScriptedWatcher, Watching, project_at, tree
@@ -206,6 +207,30 @@ def test_a_lost_session_is_made_again_and_everything_compared(tmp_path: Path) ->
     assert states[:2] == [("lost", "the pod was killed"), ("reconnecting", "the pod was killed")]
     assert states[2:] == [("lost", "the laptop slept"), ("reconnecting", "the laptop slept"), ("connected", "")]
     assert target.held["dags/3.py"] == b"while away"
+
+
+def test_a_watch_that_is_up_waits_for_the_job_and_gives_way_to_another_owner(tmp_path: Path) -> None:
+    project, target = project_at(tmp_path), RecordingTarget()
+    (tmp_path / "dags" / "a.py").write_text("a")
+    refusals: list[Exception] = [JobIsWriting("the Job is writing"), JobIsWriting("the Job is writing")]
+
+    def opened(listener):
+        if target.closed and refusals:
+            raise refusals.pop()
+        return target.opened(listener)
+
+    with Watching(project, opened) as watch:
+        watch.events.wait(WatchStarted)
+        target.listener.lost("the pod was killed")
+        watch.events.wait(ConnectionChanged, 3)
+        assert not refusals
+        refusals.append(ClaimInUse("another laptop"))
+        target.listener.lost("the laptop slept")
+        assert watch.ended.wait(20)
+        assert isinstance(watch.error, ClaimInUse)
+        watch.error = None
+    states = [event.state for event in watch.events.of(ConnectionChanged)]
+    assert states[:3] == ["lost", "reconnecting", "connected"]
 
 
 def test_verdicts_carry_the_time_since_the_save_and_go_with_their_file(tmp_path: Path) -> None:

@@ -74,3 +74,10 @@ def test_a_session_that_breaks_is_an_error_of_the_platform(devenv, project_folde
     assert broken.exit_code == 4
     assert "the pod was killed" in broken.stderr
     assert TargetLost.__name__ not in broken.stderr
+
+
+def test_a_volume_of_another_environment_is_taken_only_when_asked(devenv, project_folder, target) -> None:
+    devenv("sync")
+    assert not target.taken_over
+    devenv("sync", "--take-over")
+    assert target.taken_over
