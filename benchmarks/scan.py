@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from devenv.events import FileSynced, WatchStarted
 from devenv.sync.ignore import Ignore
+from devenv.sync.loop import LISTED
 from devenv.sync.model import Root
 from devenv.sync.scan import Scanner
 from devenv.sync.targets.folder import FolderTarget
@@ -73,7 +74,7 @@ def watch_costs(project: object, volume: Path, files: int) -> None:
 
 
 def many_saves(watch: Watching, project: object, me: psutil.Process) -> None:
-    """Ten thousand saves, ten files at a time, each ten waited for."""
+    """Ten thousand saves, twenty files at a time (as many as are told one by one), each twenty waited for."""
     synced = threading.Semaphore(0)
 
     def hear(event: object) -> None:
@@ -84,19 +85,19 @@ def many_saves(watch: Watching, project: object, me: psutil.Process) -> None:
     watch.events.clear()
     chance = random.Random(1)
     memory, times = [], []
-    for number in range(0, _SAVES, 10):
+    for number in range(0, _SAVES, LISTED):
         folder = project.dag_folder / f"team{chance.randrange(100)}"  # type: ignore[attr-defined]
         began = time.perf_counter()
-        for one in range(10):
+        for one in range(LISTED):
             (folder / f"saved{one}.py").write_text(f"version = {number}\n" * 20)
-        for _ in range(10):
-            if not synced.acquire(timeout=30):
+        for _ in range(LISTED):
+            if not synced.acquire(timeout=120):
                 raise SystemExit(f"save {number} was not synced")
         times.append(time.perf_counter() - began)
-        if number % 1_000 == 990:
+        if number % 1_000 == 1_000 - LISTED:
             memory.append(me.memory_info().rss / 1e6)
     times.sort()
-    tell("10 files saved at once, until all are there, p50", times[len(times) // 2])
+    tell(f"{LISTED} files saved at once, until all are there, p50", times[len(times) // 2])
     print(f"{'memory after 1,000 saves and after all':50} {memory[0]:8.1f} MB, {memory[-1]:.1f} MB")
 
 
