@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from devenv import process
+from devenv.agent.warm import MANY
 from devenv.environment import Environment
 from devenv.settings.schema import CheckSettings
 from devenv.sync.model import Batch, Entry, Put
@@ -173,6 +174,15 @@ def test_duplicate_ids_across_files_come_and_go(agent: Agent) -> None:
     assert all(rules(found[name]).get("duplicate-dag-id") for name in ("first.py", "second.py"))
     again = agent.save({}, "first.py", delete=("second.py",))["first.py"]
     assert "duplicate-dag-id" not in rules(again)
+
+
+def test_a_save_during_a_first_sync_has_its_verdict_first(agent: Agent) -> None:
+    many = {f"many/{number}.py": "# airflow dag\nimport time\ntime.sleep(0.05)\n" for number in range(MANY)}
+    seen = len(agent.verdicts)
+    agent.save(many, "many/0.py")
+    agent.save({"hurried.py": DAG.format(name="hurried", imports="")})
+    order = [verdict.file for verdict in agent.verdicts[seen:]]
+    assert order.index("dags/hurried.py") < MANY
 
 
 def test_a_zip_with_dags(agent: Agent, tmp_path: Path) -> None:
