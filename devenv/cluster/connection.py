@@ -37,6 +37,8 @@ FIELD_MANAGER = "devenv"
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _APPLY_AT_ONCE = 8
+_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds before a request is tried again that an overloaded API server or etcd turned away."""
 _GONE_WATCH_SECONDS = 3.0
 """A deletion that fell between a look and a watch is seen by the next look, this much later."""
 
@@ -370,7 +372,11 @@ class Cluster:
             AccessDenied: 401 or 403.
             ClusterError: any other error, with the server's message and its `status`.
         """
-        response = self._send(method, path, query, body, content_type, read_timeout=timeout, preload=True)
+        for pause in (*_PAUSES, 0.0):
+            response = self._send(method, path, query, body, content_type, read_timeout=timeout, preload=True)
+            if not pause or not _is_overloaded(response.status, response.data):
+                break
+            time.sleep(pause)
         if response.status >= 400:
             raise self._error(response.status, response.data)
         try:
@@ -465,6 +471,11 @@ class Cluster:
 
 _REPLACEABLE = ("Deployment", "StatefulSet", "Job", "DaemonSet")
 """Kinds that hold no data of their own: made anew when a field differs that cannot be changed."""
+
+
+def _is_overloaded(status: int, data: bytes) -> bool:
+    """Whether the server did not do it and says that it may do so later: a laptop that boots everything at once."""
+    return status in (429, 503, 504) or (status == 500 and b"etcdserver:" in data)
 
 
 def _cause(error: BaseException) -> str:

@@ -118,6 +118,15 @@ def test_errors_in_words(server: Server, status: int, kind: type[ClusterError], 
         server.cluster.apply([thing("Secret", "seed")])
 
 
+def test_an_overloaded_server_is_asked_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devenv.cluster.connection._PAUSES", (0.001, 0.001))
+    answers = iter([(500, {"message": "etcdserver: request timed out"}), (429, {}), (200, thing("Pod", "p"))])
+    server.answer = lambda _method, _path, _query, _body: next(answers)
+    found = server.cluster.get("Pod", "p", "airflow")
+    assert found is not None
+    assert found["metadata"]["name"] == "p"
+
+
 def test_an_object_that_is_not_there_is_none_and_a_dead_server_is_named(server: Server) -> None:
     assert server.cluster.get("Pod", "p", "airflow") is None
     server.http.shutdown()
