@@ -7,7 +7,6 @@ What is rendered is a template: the secrets in it are names, `${FERNET_KEY}`, wh
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -162,9 +161,6 @@ def config_of_parts(parts: Iterable[str]) -> Config:
             # dag_id and the like as labels.
             "statsd_influxdb_enabled": True,
         }
-    if "lineage" in parts:
-        transport = {"type": "http", "url": "http://marquez:5000", "endpoint": "api/v1/lineage"}
-        config["openlineage"] = {"transport": json.dumps(transport), "namespace": "airflow"}
     return config
 
 

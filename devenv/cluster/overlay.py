@@ -31,9 +31,8 @@ _BASE_IMAGES = {
     "prometheus": "prom/prometheus",
     "alertmanager": "prom/alertmanager",
     "grafana": "grafana/grafana",
-    "marquez": "marquezproject/marquez",
 }
-_IMAGES_OF_PARTS = {"redis": "celery", "marquez": "lineage"} | dict.fromkeys(
+_IMAGES_OF_PARTS = {"redis": "celery"} | dict.fromkeys(
     ("statsd_exporter", "prometheus", "alertmanager", "grafana"), "monitoring"
 )
 """Which component has an image; the others are of the base."""

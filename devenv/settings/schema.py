@@ -86,8 +86,6 @@ class ImageSettings(Section):
     """Alertmanager's image."""
     grafana: str = "grafana/grafana:latest"
     """Grafana's image."""
-    marquez: str = "marquezproject/marquez:latest"
-    """Marquez' image, for lineage."""
     pull_secret: str | None = None
     """The name of a Kubernetes Secret in the namespace with which the node pulls images."""
     build_arguments: dict[str, str] = Field(default_factory=dict)
@@ -221,7 +219,7 @@ class TerminalSettings(Section):
     """Show a desktop notification when a file breaks or is repaired."""
 
 
-Component = Literal["monitoring", "lineage"]
+Component = Literal["monitoring"]
 
 
 class Settings(Section):
@@ -232,7 +230,7 @@ class Settings(Section):
     name: KubernetesName | None = None
     """The environment's name; without it, made from the folder's."""
     components: tuple[Component, ...] = Field(default=(), strict=False)
-    """Further parts of the platform: "monitoring", "lineage"."""
+    """Further parts of the platform: "monitoring"."""
     airflow: AirflowSettings = AirflowSettings()
     images: ImageSettings = ImageSettings()
     minikube: MinikubeSettings = MinikubeSettings()

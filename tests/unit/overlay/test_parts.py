@@ -101,7 +101,7 @@ def test_task_pods_send_their_metrics_to_a_service(project_folder: Path) -> None
     assert {"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"} in base["env"]
 
 
-@pytest.mark.parametrize("component", ["celery", "monitoring", "lineage"])
+@pytest.mark.parametrize("component", ["celery", "monitoring"])
 def test_pods_of_components_keep_to_the_rules(component: str) -> None:
     for item in workloads(component):
         name, spec = item["metadata"]["name"], item["spec"]["template"]["spec"]
@@ -145,15 +145,6 @@ def test_rules_and_panels_use_metrics_that_the_mapping_makes() -> None:
     rules = yaml.safe_load((folder / "rules.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
     for query in (*queries, *(rule["expr"] for rule in rules)):
         assert any(name in query for name in made), query
-
-
-def test_lineage_goes_to_marquez_unless_the_user_says_otherwise(project_folder: Path) -> None:
-    kustomization, written = overlay(project_folder, Settings(components=("lineage",)))
-    assert kustomization["components"] == ["minikube/components/lineage"]
-    assert json.loads(options(written)["openlineage"]["transport"])["url"] == "http://marquez:5000"
-    console: dict[str, dict[str, Any]] = {"openlineage": {"transport": '{"type": "console"}'}}
-    _, written = overlay(project_folder, Settings(components=("lineage",), airflow=AirflowSettings(config=console)))
-    assert json.loads(options(written)["openlineage"]["transport"]) == {"type": "console"}
 
 
 def test_no_part_has_options_when_none_is_on() -> None:
