@@ -112,13 +112,18 @@ def test_cancel_event_is_ctrl_c() -> None:
 
 
 def test_ctrl_c_reaches_the_running_step() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+
     def wait(step: Scripted) -> str:
         signal.raise_signal(signal.SIGINT)
         return until_cancelled(step)
 
     step = Scripted("slow", action=wait)
-    with pytest.raises(KeyboardInterrupt):
-        run_steps([step], lambda _event: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_steps([step], lambda _event: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert step.cancelled.is_set()
 
 
