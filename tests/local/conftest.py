@@ -106,8 +106,10 @@ class World:
         def look() -> int:
             with contextlib.closing(self.supervisor()) as client:
                 found = [state for state in client.status().components if state.name == name and state.pid]
-            children = psutil.Process(found[0].pid).children() if found else []
-            return children[0].pid if children else 0
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile: its successor is awaited
+                children = psutil.Process(found[0].pid).children() if found else []
+                return children[0].pid if children else 0
+            return 0
 
         return eventually(look)
 

@@ -1,12 +1,13 @@
 """The dev Vault and what keeps it seeded, as supervised processes.
 
-    python -m devenv.backends.local.vault_processes SETTINGS PROJECT_FOLDER PORT
+    python -m devenv.backends.local.vault_processes SETTINGS PROJECT_FOLDER PORT DATABASE
 
 is the seeder: Vault's dev server forgets everything when it is restarted, also when no `devenv` command runs.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -48,6 +49,7 @@ def components(session: LocalSession, program: Path) -> list[ComponentSpec]:
     seeder = (
         *(process.interpreter(), "-m", "devenv.backends.local.vault_processes"),
         *(str(session.places.data / _SETTINGS), str(session.project.folder), str(port)),
+        json.dumps(session.database_url()),  # where it is; no password
     )
     return [
         # Its greeting, on standard output, holds the root token.
@@ -58,15 +60,12 @@ def components(session: LocalSession, program: Path) -> list[ComponentSpec]:
 
 def main(arguments: list[str]) -> int:
     """Keeps Vault seeded until SIGTERM."""
-    from devenv.backends.local.session import LocalSession
-
-    settings, folder, port = arguments
+    settings, folder, port, database = arguments
     project = Project(Path(folder), Settings.model_validate_json(Path(settings).read_text()), Environment())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    session = LocalSession(project)
-    seeder = LocalSeeder(project, f"http://127.0.0.1:{port}", session.database_url)
+    seeder = LocalSeeder(project, f"http://127.0.0.1:{port}", lambda: json.loads(database))
     seeder.keep_seeded(ended, lambda line: print(line, flush=True))  # noqa: T201 (its log)
     return 0
 

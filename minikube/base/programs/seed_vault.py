@@ -105,8 +105,12 @@ def apply(vault: Vault, document: Mapping[str, Any]) -> int:
     for name, policy in document["policies"].items():
         write(vault, "PUT", "sys/policies/acl/" + name, {"policy": policy})
     auth = document["auth"]
-    if auth["type"] + "/" not in write(vault, "GET", "sys/auth", {}):
-        write(vault, "POST", "sys/auth/" + auth["type"], {"type": auth["type"]})
+    make(
+        vault,
+        "sys/auth/" + auth["type"],
+        {"type": auth["type"]},
+        lambda: auth["type"] + "/" in write(vault, "GET", "sys/auth", {}),
+    )
     if auth.get("config"):
         write(vault, "POST", "auth/{}/config".format(auth["type"]), auth["config"])
     for name, role in auth["roles"].items():
@@ -132,9 +136,27 @@ def write_role(vault: Vault, path: str, role: Mapping[str, Any]) -> None:
     if role_id is None:
         return
     write(vault, "POST", path + "/role-id", {"role_id": role_id})
-    status, known = vault.call("POST", path + "/secret-id/lookup", {"secret_id": secret_id})
-    if status != 200 or not known.get("data"):
-        write(vault, "POST", path + "/custom-secret-id", {"secret_id": secret_id})
+
+    def known() -> bool:
+        status, found = vault.call("POST", path + "/secret-id/lookup", {"secret_id": secret_id})
+        return status == 200 and bool(found.get("data"))
+
+    make(vault, path + "/custom-secret-id", {"secret_id": secret_id}, known)
+
+
+def make(vault: Vault, path: str, body: Mapping[str, Any], exists: Callable[[], bool]) -> None:
+    """Makes what Vault refuses to make twice, unless it exists; another seeder may make it at the same time.
+
+    Raises:
+        Fault: Vault refuses, and it does not exist.
+    """
+    if exists():
+        return
+    try:
+        write(vault, "POST", path, body)
+    except Fault:
+        if not exists():
+            raise
 
 
 class SeedFolder:
