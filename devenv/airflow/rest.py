@@ -211,10 +211,11 @@ class RestSession:
         try:
             try:
                 return once()
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 if method != "GET":
                     raise
-                return once()  # a webserver closes idle connections; what changes nothing is asked again
+                # An idle connection was closed, or the laptop is busy: what changes nothing is asked again.
+                return once()
         except requests.Timeout as error:
             raise AirflowUnreachable(
                 f"Airflow at {self.base_url} did not answer within {self._timeout:.0f} s", hint="devenv status"
