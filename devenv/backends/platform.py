@@ -22,7 +22,7 @@ from devenv.backends.build import ProjectImage
 from devenv.cluster.errors import AccessDenied, ClusterError, ClusterUnreachable, ContextMissing, ExecRefused
 from devenv.cluster.kinds import apply_rank
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
-from devenv.cluster.waiting import Workload, diagnose, explain_pending, is_ready, shortage
+from devenv.cluster.waiting import Workload, diagnose, explain_pending, is_ready, ready_pods, shortage
 from devenv.duplex import DuplexClosed
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Event, Notice, Output, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
@@ -215,7 +215,11 @@ class PlatformBackend(ABC):
             return False
         if wanted["kind"] not in WORKLOADS:
             return True
-        return bool(live["spec"].get("replicas") == wanted["spec"].get("replicas", 1)) and is_ready(live)
+        replicas = int(wanted["spec"].get("replicas", 1))
+        if int(live["spec"].get("replicas", 1)) != replicas or not is_ready(live):
+            return False
+        labels = f"{ENVIRONMENT_LABEL}={self.project.identifier}"
+        return ready_pods(live, self.cluster().list("Pod", self.namespace, labels=labels)) >= replicas
 
     def prune(self, kinds: Sequence[str] = PRUNED) -> None:
         """Deletes what an earlier `up` applied and this one does not: a ConfigMap's older content, another executor.

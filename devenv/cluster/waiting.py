@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from devenv.cluster.errors import ClusterError, PodFailed
@@ -244,6 +245,35 @@ def is_ready(workload: Object) -> bool:
     )
 
 
+def ready_pods(workload: Object, pods: Iterable[Object]) -> int:
+    """How many of these pods are the workload's, run, and are ready.
+
+    A workload's own status is what its controller last wrote, which may be before a node was stopped.
+    """
+    wanted = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    return sum(
+        (pod.get("status") or {}).get("phase") == "Running" and _selects(wanted, pod) and diagnose(pod) is None
+        for pod in pods
+    )
+
+
+def _selects(wanted: Mapping[str, str], pod: Object) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def is_stale(pod: Object, since: float) -> bool:
+    """Whether a pod is said to be ready by containers that started before `since` (seconds since the epoch).
+
+    After a stopped node starts again this holds until its kubelet has looked: every container ended with the node.
+    """
+    if diagnose(pod) is not None:
+        return False
+    running = [(entry.get("state") or {}).get("running") for entry in pod["status"].get("containerStatuses") or []]
+    started = [each["startedAt"] for each in running if each and each.get("startedAt")]
+    return any(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() < since for moment in started)
+
+
 class ReadyWait:
     """Waits until workloads are ready.
 
@@ -341,7 +371,11 @@ class ReadyWait:
                 self._live[workload] = item
 
     def _all_ready(self) -> bool:
-        return all(workload in self._live and is_ready(self._live[workload]) for workload in self._workloads)
+        def ready(item: Object) -> bool:
+            wanted = int((item.get("spec") or {}).get("replicas", 1))
+            return is_ready(item) and ready_pods(item, self._pods.values()) >= wanted
+
+        return all(workload in self._live and ready(self._live[workload]) for workload in self._workloads)
 
     def _judge(self) -> None:
         """Says what the pods wait for, and fails for what will not pass."""
@@ -368,10 +402,7 @@ class ReadyWait:
         for workload in self._live.values():
             wanted = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
             for pod in self._pods.values():
-                labels = pod["metadata"].get("labels") or {}
-                if all(labels.get(key) == value for key, value in wanted.items()) and not pod["metadata"].get(
-                    "deletionTimestamp"
-                ):
+                if _selects(wanted, pod) and not pod["metadata"].get("deletionTimestamp"):
                     found.append(pod)
         return found
 

@@ -29,6 +29,7 @@ def test_a_save_that_breaks_a_dag_shows_the_error_and_the_repair_clears_it(main_
     path = main_job.folder / "dags" / "taskflow_example.py"
     good = path.read_text()
     with main_job.watching() as watch:
+        watch.verdict("dags/taskflow_example.py", ok=True)  # of the start: what disappears is what was there
         path.write_text(
             good.replace("from airflow.decorators import dag", "import pandaz\nfrom airflow.decorators import dag")
         )

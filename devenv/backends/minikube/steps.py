@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from devenv.backends import reach
@@ -13,6 +15,9 @@ from devenv.backends.minikube.node import forget_spare, publish_anew
 from devenv.backends.minikube.owner import require_owner
 from devenv.backends.steps import answers
 from devenv.boot.step import Progress, Step
+from devenv.cluster.errors import ClusterError
+from devenv.cluster.objects import ENVIRONMENT_LABEL
+from devenv.cluster.waiting import is_stale
 from devenv.errors import DevenvError
 from devenv.events import Notice
 
@@ -54,12 +59,21 @@ class Preflight(MinikubeStep):
         return ""
 
 
+_KUBELET_SECONDS = 120.0
+_CLOCK_SECONDS = 2.0
+"""By how much a node's clock may be behind the laptop's."""
+
+
 class StartCluster(MinikubeStep):
     """minikube, made or started again."""
 
     name: ClassVar[str] = "cluster"
     title: ClassVar[str] = "Start minikube"
     after: ClassVar[tuple[str, ...]] = ("preflight",)
+
+    def __init__(self, backend: MinikubeBackend) -> None:
+        super().__init__(backend)
+        self._cancelled = threading.Event()
 
     def check(self) -> bool:
         """See `Step`; a node that runs is not enough: Docker Desktop's restart leaves it without an API server."""
@@ -110,7 +124,23 @@ class StartCluster(MinikubeStep):
         if docker and state in ("exited", "created"):
             self._free_ports(progress)
         owner = backend.project.identifier
+        before = backend.project.environment.now()
         backend.minikube.start(backend.project.settings.minikube, progress, owner=owner, ports={}, create=False)
+        backend.forget_cluster()
+        self._wait_for_kubelet(before - _CLOCK_SECONDS, progress)
+
+    def _wait_for_kubelet(self, since: float, progress: Progress) -> None:
+        """Until no pod is said to be ready by a container that ended when the node was stopped."""
+        backend = self.backend
+        labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
+        deadline = time.monotonic() + _KUBELET_SECONDS
+        progress("the kubelet looks at its pods", None)
+        while time.monotonic() < deadline and not self._cancelled.wait(0.5):
+            with contextlib.suppress(ClusterError):  # the API server settles
+                if not any(
+                    is_stale(pod, since) for pod in backend.cluster().list("Pod", backend.namespace, labels=labels)
+                ):
+                    return
 
     def _free_ports(self, progress: Progress) -> None:
         """Other ports for a node whose own are taken; it could not start with them."""
@@ -133,6 +163,7 @@ class StartCluster(MinikubeStep):
 
     def cancel(self) -> None:
         """See `Step`."""
+        self._cancelled.set()
         self.backend.minikube.cancel()
 
 

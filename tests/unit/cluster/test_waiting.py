@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from devenv.cluster.waiting import diagnose, explain_pending, is_ready, quantity, requests_of
+from devenv.cluster.waiting import diagnose, explain_pending, is_ready, is_stale, quantity, ready_pods, requests_of
 
 
 def pod(**status: Any) -> dict[str, Any]:
@@ -105,3 +106,31 @@ def test_a_workload_is_ready_when_its_newest_generation_is() -> None:
     }
     assert is_ready(ready)
     assert not is_ready({**ready, "metadata": {"generation": 3}})
+
+
+def _running(name: str, started: str, *, ready: bool = True) -> dict[str, object]:
+    return {
+        "metadata": {"name": name, "labels": {"app": "scheduler"}},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [
+                {"name": "c", "ready": ready, "started": True, "state": {"running": {"startedAt": started}}}
+            ],
+        },
+    }
+
+
+def test_a_workload_is_as_ready_as_its_pods_are_whatever_its_status_still_says() -> None:
+    workload = {"spec": {"selector": {"matchLabels": {"app": "scheduler"}}}}
+    evicted = {"metadata": {"name": "old", "labels": {"app": "scheduler"}}, "status": {"phase": "Failed"}}
+    other = {**_running("other", "2026-01-01T10:00:00Z"), "metadata": {"name": "other", "labels": {"app": "vault"}}}
+    now, not_yet = _running("a", "2026-01-01T10:00:00Z"), _running("b", "2026-01-01T10:00:00Z", ready=False)
+    assert ready_pods(workload, [now, not_yet, evicted, other]) == 1
+
+
+def test_a_pod_is_stale_when_its_containers_ended_with_the_node() -> None:
+    since = datetime(2026, 1, 1, 10, tzinfo=timezone.utc).timestamp()
+    assert is_stale(_running("a", "2026-01-01T09:59:00Z"), since)
+    assert not is_stale(_running("a", "2026-01-01T10:00:03Z"), since)
+    assert not is_stale(_running("a", "2026-01-01T09:59:00Z", ready=False), since)
