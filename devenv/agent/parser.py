@@ -103,6 +103,8 @@ class Parser:
         self._release: Release = load_release(self._places)
         self._graph = Graph(self._places)
         self._known: Dict[str, Known] = {}
+        # There when a session began, and not parsed yet: what they define is not new.
+        self._found: Set[str] = set()
         # File → the path because of which it is parsed again; first in, first out.
         self._urgent: Dict[str, str] = {}
         self._backlog: Dict[str, str] = {}
@@ -239,6 +241,7 @@ class Parser:
             if known is not None and known.version == self._version(file):
                 self._send_verdict({**known.verdict, "added": [], "removed": [], "changed": [], "because": ""})
             else:
+                self._found.add(file)
                 self._queue(file, "", urgent=False)
 
     def _parse(self, frame: Frame) -> None:
@@ -331,6 +334,7 @@ class Parser:
         known = self._known.pop(file, None)
         if known is not None:
             self._note_definitions(file, known.dags, {})
+        self._found.discard(file)
         self._graph.forget(file)
 
     # Children
@@ -493,7 +497,7 @@ class Parser:
             "problems": problems,
             "milliseconds": result["milliseconds"],
             "speaker": "agent",
-            "added": sorted(set(dags) - set(old)) if before is not None else [],
+            "added": [] if before is None and file in self._found else sorted(set(dags) - set(old)),
             "removed": sorted(set(old) - set(dags)),
             "changed": sorted(name for name in set(dags) & set(old) if dags[name] != old[name]),
             "because": child.because,
@@ -501,6 +505,7 @@ class Parser:
         }
         self._note_definitions(file, old, dags)
         self._known[file] = Known(self._version(file), dags, verdict)
+        self._found.discard(file)
         self._send_verdict(verdict)
         if set(dags) != set(old):
             for other in self._rivals(sorted(set(dags) ^ set(old)), file):
