@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from devenv.errors import CommandFailed, DevenvError
 from devenv.project import Project
 from devenv.vault import layout, programs, seeds
 from devenv.vault.errors import VaultDenied
+
+_PATIENCE_SECONDS = 15.0
 
 Database = Callable[[], Mapping[str, str]]
 """Where the metadata database is now, see `seeds.platform_secrets`."""
@@ -65,10 +68,16 @@ class LocalSeeder:
         fetch_secrets, seed_vault = programs.load("fetch_secrets"), programs.load("seed_vault")
         vault = fetch_secrets.Vault(self._address)
         document, vault.token = self._load()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         try:
-            return int(seed_vault.apply(vault, document))
-        except fetch_secrets.Fault as fault:
-            raise VaultDenied(fault.cause, hint=fault.hint) from fault
+            while True:
+                try:
+                    return int(seed_vault.apply(vault, document))
+                except fetch_secrets.Fault as fault:
+                    # The supervised seeder may be writing the same at this moment: one of the two is turned away.
+                    if not fault.passing or time.monotonic() > deadline:
+                        raise VaultDenied(fault.cause, hint=fault.hint) from fault
+                time.sleep(0.2)
         finally:
             vault.close()
 
