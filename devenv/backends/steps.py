@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -145,9 +146,9 @@ class Components(PlatformStep):
         super().__init__(backend)
         self._wait: ReadyWait | None = None
 
+    @abstractmethod
     def components(self) -> Sequence[str]:
         """Their names."""
-        raise NotImplementedError
 
     def check(self) -> bool:
         """See `Step`."""

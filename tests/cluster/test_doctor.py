@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from devenv.cluster.connection import Cluster
 from devenv.doctor import cluster as doctor
 from devenv.environment import Environment
+from tests.support.volume import running_profile
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -20,10 +20,7 @@ IMAGE = "postgres:15"
 
 @pytest.fixture(scope="module")
 def cluster() -> Cluster:
-    context = os.environ.get("DEVENV_TEST_CONTEXT")
-    if not context:
-        pytest.skip("DEVENV_TEST_CONTEXT names no context")
-    return Cluster.open(context, Environment())
+    return Cluster.open(running_profile(), Environment())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from devenv.environment import Environment
 from devenv.events import LogLine
 from devenv.logs.pods import pod_logs
 from devenv.logs.scrub import Scrubber
+from tests.support.volume import running_profile
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -42,10 +42,7 @@ def pod(name: str, script: str, *, restart: str = "Always", init: str = "", **la
 
 @pytest.fixture(scope="module")
 def cluster() -> Cluster:
-    context = os.environ.get("DEVENV_TEST_CONTEXT")
-    if not context:
-        pytest.skip("DEVENV_TEST_CONTEXT names no context")
-    return Cluster.open(context, Environment())
+    return Cluster.open(running_profile(), Environment())
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import AirflowSettings, KubernetesSettings, Settings
 from devenv.vault import seeds
+from tests.support.volume import running_profile
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -72,10 +72,7 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def context() -> str:
-    named = os.environ.get("DEVENV_TEST_CONTEXT")
-    if not named or not shutil.which("kubectl"):
-        pytest.skip("DEVENV_TEST_CONTEXT names no context, or kubectl is not on PATH")
-    return named
+    return running_profile()
 
 
 @pytest.fixture(scope="module")

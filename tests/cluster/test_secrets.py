@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from devenv.vault import layout, mirrored, programs, seeds, staleness
 from devenv.vault.client import open_client
 from devenv.vault.keeper import SeedKeeper
 from devenv.vault.store import SecretStore
+from tests.support.volume import running_profile
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -35,19 +35,7 @@ IMAGE = "apache/airflow:2.7.2"
 
 @pytest.fixture(scope="module")
 def profile() -> str:
-    """A running minikube profile: `DEVENV_TEST_CONTEXT`, or the first one."""
-    if not shutil.which("minikube"):
-        pytest.skip("minikube is not on PATH")
-    named = os.environ.get("DEVENV_TEST_CONTEXT")
-    if named:
-        return named
-    listed = subprocess.run(
-        ["minikube", "profile", "list", "--light", "-o", "json"], capture_output=True, text=True, check=False
-    ).stdout
-    names = [each["Name"] for each in json.loads(listed or "{}").get("valid", [])]
-    if not names:
-        pytest.skip("no minikube profile is running")
-    return str(names[0])
+    return running_profile()
 
 
 def wait_for(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
