@@ -13,7 +13,7 @@ from devenv.doctor import cluster as doctor
 from devenv.environment import Environment
 from tests.support.volume import running_profile
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 IMAGE = "postgres:15"
 
@@ -52,7 +52,7 @@ def pod(namespace: str, component: str, script: str = "sleep 600", image: str = 
 
 
 def wait(cluster: Cluster, namespace: str, what: Any, kind: str = "Pod") -> None:
-    for _event, item in cluster.watch(kind, namespace, timeout=120):
+    for _event, item in cluster.watch(kind, namespace, timeout=240):
         if what(item):
             return
     raise AssertionError("it did not happen")

@@ -17,7 +17,7 @@ from devenv.logs.pods import pod_logs
 from devenv.logs.scrub import Scrubber
 from tests.support.volume import running_profile
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 IMAGE = "postgres:15"
 SECRET = "canary-of-vault"
@@ -84,7 +84,7 @@ class Following:
 
     def until(self, what: Callable[[list[LogLine]], bool]) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: what(self.lines), 90), [line.text for line in self.lines]
+            assert self._came.wait_for(lambda: what(self.lines), 240), [line.text for line in self.lines]
 
     def stop(self) -> None:
         self._stop.set()
@@ -127,7 +127,7 @@ def test_a_look_back_shows_the_life_before_a_restart(cluster: Cluster, make: Cal
     item["spec"]["volumes"] = [{"name": "kept", "emptyDir": {}}]
     item["spec"]["containers"][0]["volumeMounts"] = [{"name": "kept", "mountPath": "/var/lib/postgresql"}]
     namespace = make(item)
-    for _event, seen in cluster.watch("Pod", namespace, timeout=90):
+    for _event, seen in cluster.watch("Pod", namespace, timeout=240):
         states = (seen.get("status") or {}).get("containerStatuses") or []
         if states and states[0]["restartCount"] == 1 and "running" in states[0]["state"]:
             break

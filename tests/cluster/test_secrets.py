@@ -38,7 +38,7 @@ def profile() -> str:
     return running_profile()
 
 
-def wait_for(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def wait_for(look: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     """The first true answer; errors of the platform count as not yet."""
     end = time.monotonic() + seconds
     last: object = None

@@ -7,6 +7,7 @@ Prints each step that begins; the environment variables say where cache and data
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from devenv.watching import watch
 
 
 def report(event: Event) -> None:
-    """One line per step."""
+    """One line per step, written at once: steps begin side by side, and `print` writes the end of a line by itself."""
     if isinstance(event, StepStarted):
-        print(event.name, flush=True)
+        os.write(1, f"{event.name}\n".encode())
     elif isinstance(event, WatchStarted):
-        print("watching", flush=True)
+        os.write(1, b"watching\n")
 
 
 def main(folder: str, what: str) -> int:

@@ -23,7 +23,7 @@ from devenv.verdict import Verdict
 
 from .conftest import HELLO, World, eventually, is_healthy, watching
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 POD = """
 from datetime import datetime
@@ -131,7 +131,7 @@ def test_what_is_killed_comes_back(airflow_2: World, component: str) -> None:
     victim = airflow_2.process(component)
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: airflow_2.process(component) != victim)
-    eventually(lambda: is_healthy(airflow_2), 60)
+    eventually(lambda: is_healthy(airflow_2))
     runs = airflow_2.backend().airflow().runs("hello")
     assert runs
     if component == "vault":

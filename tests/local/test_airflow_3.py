@@ -11,7 +11,7 @@ from devenv.logs.task import TaskLogQuery, task_logs
 
 from .conftest import HELLO, World, eventually, is_healthy, watching, world
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.conftest import Devenv
 
 from .conftest import cache_folder
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 GOOD = """
 from datetime import datetime

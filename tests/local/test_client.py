@@ -24,7 +24,7 @@ from devenv.logs.task import TaskLogQuery, task_logs
 
 from .conftest import World, eventually, watching
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 FAILS = """
 from datetime import datetime

@@ -23,7 +23,7 @@ from devenv.events import Notice
 
 from .conftest import HELLO, World, eventually, is_healthy, left, world
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -70,19 +70,19 @@ def test_devenv_ends_and_so_does_everything_it_started(shop: World, ending: sign
         processes = eventually(lambda: family(shop, driver))
         assert len(processes) > 10
         driver.send_signal(ending)
-        code = driver.wait(30)
+        code = driver.wait(120)
     assert code == (130 if ending == signal.SIGINT else -ending)
-    eventually(lambda: not left(processes), 5)
+    eventually(lambda: not left(processes))
     assert shop.backend().status().state == "stopped"
 
 
 def test_the_supervisor_of_a_detached_environment_is_killed(shop: World) -> None:
     with driven(shop, "let-go", "detach") as driver:
-        assert driver.wait(30) == 0
+        assert driver.wait(120) == 0
     processes = shop.processes()
     assert len(left(processes)) > 10  # it goes on without devenv
     os.kill(processes[0].pid, signal.SIGKILL)
-    eventually(lambda: not left(processes), 5)
+    eventually(lambda: not left(processes))
     shop.up()
     assert eventually(lambda: shop.backend().status().state == "up")
 
@@ -92,9 +92,9 @@ def test_ctrl_c_in_each_phase_leaves_nothing_and_the_next_up_goes_on(shop: World
     with driven(shop, phase) as driver:
         processes = family(shop, driver)
         driver.send_signal(signal.SIGINT)
-        assert driver.wait(30) == 130
-    eventually(lambda: not left(processes), 8)
-    eventually(lambda: not shop.processes(), 8)
+        assert driver.wait(120) == 130
+    eventually(lambda: not left(processes))
+    eventually(lambda: not shop.processes())
     if phase == "database":
         shop.up()
         assert shop.backend().status().state == "up"
@@ -106,8 +106,8 @@ def test_ctrl_c_while_airflow_is_being_installed(shop: World, tmp_path: Path) ->
         eventually(lambda: list((tmp_path / "cache" / "airflow").glob("*/pyvenv.cfg")))
         processes = family(shop, driver)
         driver.send_signal(signal.SIGINT)
-        assert driver.wait(30) == 130
-    eventually(lambda: not left(processes), 8)
+        assert driver.wait(120) == 130
+    eventually(lambda: not left(processes))
     assert shop.backend().status().state == "stopped"
     installer = LocalSession(shop.project).installer
     python = installer.airflow("2.7.2", shop.folder / "requirements.txt", lambda _line: None)
@@ -143,7 +143,7 @@ def test_a_full_disk_is_named_and_costs_nothing_but_time(monkeypatch: pytest.Mon
             assert b"No space left on device" in said
             time.sleep(3)  # the components meet it too
             filler.unlink()
-            eventually(lambda: is_healthy(made), 60)
+            eventually(lambda: is_healthy(made))
             assert made.backend().airflow().runs("hello") == run_id
     finally:
         subprocess.run(["umount", "-l", disk], check=True)

@@ -24,7 +24,7 @@ from devenv.verdict import Verdict
 
 from .conftest import cache_folder
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 WITHOUT_HEADER = {"safe_mode_factory.py": {"no-dag-found"}}
@@ -157,7 +157,7 @@ def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     finally:
         target.close()
     names = json.dumps(list(cases()))
-    answer = process.run([python, "-c", REFERENCE, dags, str(SECONDS), names], variables=variables, timeout=400)
+    answer = process.run([python, "-c", REFERENCE, dags, str(SECONDS), names], variables=variables, timeout=800)
     return Parsed(release, collector.verdicts, json.loads(answer.stdout.strip().splitlines()[-1]))
 
 

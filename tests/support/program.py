@@ -33,7 +33,7 @@ class Watching:
     seen: list[Line] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def until(self, wanted: Callable[[Line], bool], seconds: float = 60.0) -> Line:
+    def until(self, wanted: Callable[[Line], bool], seconds: float = 240.0) -> Line:
         """The next line that fits; fails with all that was said instead."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -51,7 +51,7 @@ class Watching:
             f"it did not come; exit code {self.child.poll()}; last lines:\n{said}\n{self.errors[-20:]}"
         )
 
-    def verdict(self, path: str, *, ok: bool, speaker: str = "agent", seconds: float = 60.0) -> dict[str, Any]:
+    def verdict(self, path: str, *, ok: bool, speaker: str = "agent", seconds: float = 240.0) -> dict[str, Any]:
         """The next verdict on a file that says `ok`."""
         return self.until(
             lambda line: (
@@ -63,13 +63,13 @@ class Watching:
             seconds,
         ).data
 
-    def parsed(self, path: str, seconds: float = 60.0) -> dict[str, Any]:
+    def parsed(self, path: str, seconds: float = 240.0) -> dict[str, Any]:
         """The scheduler has parsed the last save of a file."""
         return self.until(
             lambda line: line.type == "devenv.scheduler.parsed" and line.data["path"] == path, seconds
         ).data
 
-    def interrupt(self, seconds: float = 15.0) -> int:
+    def interrupt(self, seconds: float = 120.0) -> int:
         """Ctrl-C; the exit code."""
         self.child.send_signal(signal.SIGINT)
         return self.child.wait(seconds)
@@ -92,7 +92,7 @@ class Program:
     def _variables(self) -> dict[str, str]:
         return {**os.environ, **self.variables}
 
-    def run(self, *arguments: str, code: int | None = 0, stdin: str = "", seconds: float = 600.0) -> str:
+    def run(self, *arguments: str, code: int | None = 0, stdin: str = "", seconds: float = 1200.0) -> str:
         """Runs it to its end; standard output. Fails with everything it said when it ends otherwise than `code`."""
         done = subprocess.run(
             [*self.command, *arguments],
@@ -108,7 +108,7 @@ class Program:
         assert code is None or done.returncode == code, said
         return done.stdout
 
-    def json(self, *arguments: str, code: int | None = 0, seconds: float = 600.0) -> list[Line]:
+    def json(self, *arguments: str, code: int | None = 0, seconds: float = 1200.0) -> list[Line]:
         """Runs it with `-o json`; its lines."""
         text = self.run(*arguments, "-o", "json", code=code, seconds=seconds)
         return [Line(line["type"], line["data"]) for line in map(json.loads, text.splitlines())]

@@ -63,7 +63,7 @@ def running_profile() -> str:
     return str(names[0])
 
 
-def wait_for(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def wait_for(look: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     """The first true answer; errors of the platform count as not yet."""
     end = time.monotonic() + seconds
     last: object = None
@@ -143,7 +143,7 @@ class Volume:
         self._apply(_pod("mounts-configmap", volumes, [{"name": "dags", "mountPath": "/opt/airflow/dags"}]))
         self.wait_running("mounts-configmap")
 
-    def wait_running(self, name: str, seconds: float = 120) -> None:
+    def wait_running(self, name: str, seconds: float = 300) -> None:
         """Waits until a pod runs."""
 
         def running() -> bool:
