@@ -394,9 +394,10 @@ class _Loaded:
             guilty = [one.task_id for one in tasks if offends(dag, one)] if level else []
             if guilty:
                 whom = ", ".join(guilty[:5]) + (" …" if len(guilty) > 5 else "")
-                found = problem(rule, f"DAG {dag_id!r}: {message} ({whom})", severity=level, file=self._task.file)
-                problems.place(found, dag_id, self._places)
-                yield found
+                yield self._policy(rule, f"DAG {dag_id!r}: {message} ({whom})", level, dag_id)
+        level = self._level("start_date")
+        if level and _lacks_start_date(dag, tasks):
+            yield self._policy("policy-start-date", f"DAG {dag_id!r}: no start_date", level, dag_id)
         for one in tasks:
             ignored = _ignored_resources(one)
             if ignored:
@@ -410,6 +411,11 @@ class _Loaded:
                 problems.place(found, one.task_id, self._places)
                 yield found
 
+    def _policy(self, rule: str, message: str, level: str, dag_id: str) -> Problem:
+        found = problem(rule, message, severity=level, file=self._task.file)
+        problems.place(found, dag_id, self._places)
+        return found
+
 
 def _own_arguments(one: Any) -> Mapping[str, Any]:
     """The arguments that an operator was made with, `default_args` included (the same name in 2.x and 3.x)."""
@@ -422,8 +428,11 @@ def _lacks_retries(dag: Any, one: Any) -> bool:
     return not getattr(one, "retries", 0) or given.get("retry_delay") is None
 
 
-def _lacks_start_date(dag: Any, one: Any) -> bool:
-    return getattr(dag, "start_date", None) is None and getattr(one, "start_date", None) is None
+def _lacks_start_date(dag: Any, tasks: List[Any]) -> bool:
+    """2.x takes a DAG without a start_date only when it has no task, or each task has one; 3.x takes any."""
+    if getattr(dag, "start_date", None) is not None:
+        return False
+    return not tasks or any(getattr(one, "start_date", None) is None for one in tasks)
 
 
 _POLICIES = (
@@ -440,7 +449,6 @@ _POLICIES = (
         "no owner but the default",
         lambda _dag, one: getattr(one, "owner", "airflow") in ("", "airflow", None),
     ),
-    ("start_date", "policy-start-date", "no start_date", _lacks_start_date),
 )
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from devenv import process
@@ -20,39 +21,66 @@ from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_co
 from devenv.sync.targets.child import ChildDuplex
 from devenv.verdict import Verdict
 
-from .conftest import cache_folder
+from .conftest import cache_folder, eventually
 from .test_verdicts import airflow_variables
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 SECONDS = 120.0
-CHECK = CheckSettings(retries="error", owner="warning", email_on_failure="off")
+CHECK = CheckSettings(
+    retries="error",
+    owner="warning",
+    email_on_failure="warning",
+    start_date="error",
+    top_level_io="error",
+    slow_top_level="off",
+)
 DAG = """
 from datetime import datetime, timedelta
-from airflow import DAG
-from airflow.operators.empty import EmptyOperator
+try:
+    from airflow.sdk import DAG, BaseHook, Variable
+    from airflow.providers.standard.operators.empty import EmptyOperator
+except ImportError:
+    from airflow import DAG
+    from airflow.hooks.base import BaseHook
+    from airflow.models import Variable
+    from airflow.operators.empty import EmptyOperator
 {imports}
 with DAG("{name}", schedule=None, start_date=datetime(2024, 1, 1),
-         default_args=dict(owner="ann", retries=1, retry_delay=timedelta(minutes=1))):
+         default_args=dict(owner="ann", retries=1, retry_delay=timedelta(minutes=1), email_on_failure=False)):
     EmptyOperator(task_id="only")
 """
+DEFAULTS = DAG[DAG.index("default_args=") : DAG.index("):\n    EmptyOperator")]
 SCHEDULER = """
 import sys
 from datetime import datetime, timezone
-from airflow import settings
+from airflow import __version__, settings
+from airflow.models import errors
 from airflow.models.base import Base
 from airflow.models.dag import DagModel
-from airflow.models.errors import ImportError
 import airflow.models
 airflow.models.import_all_models()
-Base.metadata.create_all(settings.engine, tables=[DagModel.__table__, ImportError.__table__])
-when = datetime(2024, 5, 1, tzinfo=timezone.utc)
-trace = 'Traceback:\\n  File "%s/bad.py", line 1, in <module>\\n' % sys.argv[1]
-trace += "ModuleNotFoundError: No module named 'x'\\n"
+folder = sys.argv[1]
+noted = dict(timestamp=datetime(2024, 5, 1, tzinfo=timezone.utc))
+noted["stacktrace"] = 'Traceback:\\n  File "%s/bad.py", line 1, in <module>\\n' % folder
+noted["stacktrace"] += "ModuleNotFoundError: No module named 'x'\\n"
+if __version__ >= "3":
+    from airflow.models.dagbundle import DagBundleModel
+    tables, before = [DagModel, errors.ParseImportError, DagBundleModel], [DagBundleModel(name="dags-folder")]
+    bad = errors.ParseImportError(filename="bad.py", bundle_name="dags-folder", **noted)
+    place = lambda name, gone: dict(relative_fileloc=name + ".py", bundle_name="dags-folder", is_stale=gone)
+else:
+    tables, before = [DagModel, errors.ImportError], []
+    bad = errors.ImportError(filename=folder + "/bad.py", **noted)
+    place = lambda name, gone: dict(is_active=not gone)
+def dag(name, gone):
+    where = place(name, gone)
+    return DagModel(dag_id=name, fileloc=f"{folder}/{name}.py", last_parsed_time=noted["timestamp"], **where)
+Base.metadata.create_all(settings.engine, tables=[table.__table__ for table in tables])
 with settings.Session() as session:
-    session.add(DagModel(dag_id="good", fileloc=sys.argv[1] + "/good.py", is_active=True, last_parsed_time=when))
-    session.add(DagModel(dag_id="gone", fileloc=sys.argv[1] + "/gone.py", is_active=False, last_parsed_time=when))
-    session.add(ImportError(filename=sys.argv[1] + "/bad.py", stacktrace=trace, timestamp=when))
+    session.add_all(before)
+    session.flush()
+    session.add_all([dag("good", False), dag("gone", True), bad])
     session.commit()
 """
 
@@ -60,7 +88,8 @@ with settings.Session() as session:
 class Agent:
     """A session with the agent on a claim of its own, and every verdict in order."""
 
-    def __init__(self, python: Path, folder: Path) -> None:
+    def __init__(self, release: str, python: Path, folder: Path) -> None:
+        self.release = release
         self.folder = folder / "claim"
         self.folder.mkdir()
         self.variables = airflow_variables(folder / "home", self.folder / "dags")
@@ -110,13 +139,13 @@ class Agent:
         return (self.folder / "dags" / path).stat().st_mtime_ns
 
 
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+@pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
+def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     from devenv.backends.local.virtualenv import Installer
 
     environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})
-    python = Installer(environment).airflow("2.7.2", Path("requirements.txt"), print)
-    made = Agent(python, tmp_path_factory.mktemp("agent"))
+    python = Installer(environment).airflow(request.param, Path("requirements.txt"), print)
+    made = Agent(request.param, python, tmp_path_factory.mktemp("agent"))
     yield made
     made.target.close()
 
@@ -133,6 +162,8 @@ def test_what_a_dag_file_depends_on_sets_off_its_parse_and_touches_it(agent: Age
             "pack/inner.py": "",
             "pack/outer.py": "from .inner import __name__ as inner\n",
             "conf.yaml": "a: 1\n",
+            "config/one.yaml": "a: 1\n",
+            "late.py": "",
             "dag_helper.py": DAG.format(name="by_helper", imports="import helper"),
             "dag_package.py": DAG.format(name="by_package", imports="import pack.inner"),
             "dag_yaml.py": DAG.format(
@@ -140,6 +171,13 @@ def test_what_a_dag_file_depends_on_sets_off_its_parse_and_touches_it(agent: Age
                 imports="import os\nopen(os.path.join(os.path.dirname(__file__), 'conf.yaml')).read()",
             ),
             "dag_relative.py": DAG.format(name="by_relative", imports="from pack import outer"),
+            "dag_listed.py": DAG.format(
+                name="by_folder",
+                imports="import os\nos.listdir(os.path.join(os.path.dirname(__file__), 'config'))",
+            ),
+            "dag_dynamic.py": DAG.format(
+                name="by_importlib", imports="import importlib\nimportlib.import_module('late')"
+            ),
             "dag_alone.py": DAG.format(name="alone", imports=""),
         },
         "dag_helper.py",
@@ -147,12 +185,16 @@ def test_what_a_dag_file_depends_on_sets_off_its_parse_and_touches_it(agent: Age
         "dag_yaml.py",
         "dag_alone.py",
         "dag_relative.py",
+        "dag_listed.py",
+        "dag_dynamic.py",
     )
     alone = agent.modified("dag_alone.py")
     for changed, dependents in {
         "helper.py": {"dag_helper.py"},
         "pack/inner.py": {"dag_package.py", "dag_relative.py"},
         "conf.yaml": {"dag_yaml.py"},
+        "config/two.yaml": {"dag_listed.py"},
+        "late.py": {"dag_dynamic.py"},
     }.items():
         before = {name: agent.modified(name) for name in dependents}
         found = agent.save({changed: f"# {changed}\n"}, *dependents)
@@ -185,33 +227,79 @@ def test_a_save_during_a_first_sync_has_its_verdict_first(agent: Agent) -> None:
     assert order.index("dags/hurried.py") < MANY
 
 
-def test_a_zip_with_dags(agent: Agent, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
-        archive.writestr("zipped.py", DAG.format(name="zipped", imports="import zipped_helper"))
-        archive.writestr("zipped_helper.py", "")
-    found = agent.save({"some.zip": (tmp_path / "some.zip").read_bytes()})["some.zip"]
+def test_what_a_save_adds_changes_and_removes(agent: Agent) -> None:
+    both = DAG.format(name="stays", imports="") + DAG.format(name="goes", imports="")
+    first = agent.save({"several.py": both})["several.py"]
+    assert (first.added, first.changed, first.removed) == (("goes", "stays"), (), ())
+    text = DAG.format(name="stays", imports="").replace("only", "other") + DAG.format(name="comes", imports="")
+    then = agent.save({"several.py": text})["several.py"]
+    assert (then.added, then.changed, then.removed) == (("comes",), ("stays",), ("goes",))
+
+
+def test_what_a_file_starts_ends_with_its_parse(agent: Agent, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    starts = f"""
+import os, subprocess, time
+if os.fork() == 0:
+    os.setsid()
+    open({str(note)!r}, "w").write(str(os.getpid()))
+    time.sleep(3600)
+while not os.path.exists({str(note)!r}) or not open({str(note)!r}).read():
+    time.sleep(0.01)
+"""
+    assert agent.save({"starts.py": DAG.format(name="starts", imports=starts)})["starts.py"].ok
+    eventually(lambda: not psutil.pid_exists(int(note.read_text())), SECONDS)
+
+
+def test_zips(agent: Agent, tmp_path: Path) -> None:
+    def packed(folder: str) -> bytes:
+        with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+            archive.writestr(folder + "zipped.py", DAG.format(name="zipped", imports="import zipped_helper"))
+            archive.writestr("zipped_helper.py", "")
+        return (tmp_path / "some.zip").read_bytes()
+
+    found = agent.save({"some.zip": packed("")})["some.zip"]
     assert (found.ok, found.dag_ids) == (True, ("zipped",))
+    (problem,) = agent.save({"some.zip": packed("folder/")})["some.zip"].problems
+    assert (problem.rule, problem.severity) == ("no-dag-found", "warning")
+
+
+def policies(verdict: Verdict) -> dict[str, str]:
+    return {name: level for name, level in rules(verdict).items() if name.startswith("policy-")}
 
 
 def test_the_policies_at_each_level(agent: Agent) -> None:
-    bare = DAG.format(name="bare", imports="").replace(
-        'default_args=dict(owner="ann", retries=1, retry_delay=timedelta(minutes=1))', "default_args={}"
-    )
+    bare = DAG.format(name="bare", imports="import time\ntime.sleep(1.2)").replace(DEFAULTS, "default_args={}")
     found = agent.save({"bare.py": bare})["bare.py"]
     assert not found.ok
-    assert {name: level for name, level in rules(found).items() if name.startswith("policy-")} == {
+    assert policies(found) == {
         "policy-retries": "error",
         "policy-owner": "warning",
+        "policy-email-on-failure": "warning",
     }
+    assert "slow-top-level" not in rules(found)
     well = agent.save({"bare.py": DAG.format(name="bare", imports="")})["bare.py"]
-    assert not any(name.startswith("policy-") for name in rules(well))
+    assert not policies(well)
+    asks = DAG.format(name="bare", imports="import sqlite3\nsqlite3.connect(':memory:').close()")
+    assert rules(agent.save({"bare.py": asks})["bare.py"])["top-level-io"] == "error"
 
 
-def test_a_missing_variable_names_the_mount_of_the_settings(agent: Agent) -> None:
-    imports = "from airflow.models import Variable\nVariable.get('nowhere')"
-    (problem,) = agent.save({"asks.py": DAG.format(name="asks", imports=imports)})["asks.py"].problems[:1]
-    assert problem.rule == "missing-variable"
-    assert "team/variables/nowhere" in problem.hint
+def test_a_dag_without_a_start_date(agent: Agent) -> None:
+    """2.7.2 itself refuses one with a task that has none either, so there the policy speaks of a DAG without tasks."""
+    text = DAG.format(name="dateless", imports="").replace("start_date=datetime(2024, 1, 1),", "")
+    found = rules(agent.save({"dateless.py": text})["dateless.py"])
+    assert found.get("invalid-dag" if agent.release == "2.7.2" else "policy-start-date") == "error"
+    empty = text.replace('EmptyOperator(task_id="only")', "pass")
+    assert policies(agent.save({"dateless.py": empty})["dateless.py"]) == {"policy-start-date": "error"}
+    dated = text.replace('task_id="only"', 'task_id="only", start_date=datetime(2024, 1, 1)')
+    assert agent.save({"dateless.py": dated})["dateless.py"].ok
+
+
+def test_what_is_missing_has_its_place_in_the_vault_of_the_settings(agent: Agent) -> None:
+    for kind, asks in (("variable", "Variable.get('nowhere')"), ("connection", "BaseHook.get_connection('nowhere')")):
+        (problem,) = agent.save({"asks.py": DAG.format(name="asks", imports=asks)})["asks.py"].problems[:1]
+        assert problem.rule == f"missing-{kind}"
+        assert f"team/{kind}s/nowhere" in problem.hint
 
 
 def test_what_the_scheduler_noted(agent: Agent) -> None:
