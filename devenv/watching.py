@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
-from devenv.events import Notice, Reporter
+from devenv.events import Notice, Reporter, both
+from devenv.journal import Journal
 from devenv.settings.load import FILE_NAME, SettingsError, load
 from devenv.sync.ignore import Ignore
 from devenv.sync.lock import WatchLock
 from devenv.sync.loop import SyncLoop
 from devenv.sync.roots import require_dag_folder, roots_of
 from devenv.sync.watch import open_watcher
-from devenv.vault.watching import vault_watched
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
@@ -55,18 +56,34 @@ def watch(
     """
     require_dag_folder(project)
     sync = project.settings.sync
-    vault = vault_watched(cluster_of(project, backend.name), project.settings.kubernetes.namespace, report)
-    with WatchLock(project.state_folder, project.environment.now), backend.keep_reachable(report), vault:
+    lock = WatchLock(project.state_folder, project.environment.now)
+    with lock, backend.keep_reachable(report), _pods_watched(project, backend, report):
         watcher = open_watcher(
             roots_of(project), Ignore(sync.ignore), report, kind=sync.watcher, poll_seconds=sync.poll_seconds
         )
         inputs = _Inputs(project, backend, report)
         inputs.start()
+        journal = Journal(project.state_folder, project.environment.now)
+        told = both(report, journal.report)
         try:
             opened = functools.partial(backend.open_target, take_over=take_over)
-            SyncLoop(project, opened, report, watcher, confirm_deletes=confirm_deletes, stop=stop).run()
+            SyncLoop(project, opened, told, watcher, confirm_deletes=confirm_deletes, stop=stop).run()
         finally:
             inputs.stop()
+            journal.close()
+
+
+def _pods_watched(project: Project, backend: Backend, report: Reporter) -> contextlib.AbstractContextManager[None]:
+    """Tells of tasks that cannot start and of core pods that end; on the local backend its supervisor does."""
+    cluster = cluster_of(project, backend.name)
+    if cluster is None:
+        return contextlib.nullcontext()
+    from devenv.cluster.pod_watch import PodObserver, pods_watched
+    from devenv.cluster.troubles import PodTroubles
+    from devenv.vault.watching import VaultWatch
+
+    observers: list[PodObserver] = [PodTroubles(cluster, report), VaultWatch(report)]
+    return pods_watched(cluster, project.settings.kubernetes.namespace, observers)
 
 
 class _Inputs(threading.Thread):

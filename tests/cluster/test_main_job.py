@@ -62,6 +62,41 @@ def test_a_new_file_is_listed_and_a_deleted_one_disappears(main_job: Program) ->
         assert gone.data["dag_ids"] == ["fresh"]
 
 
+GREEDY = """
+from datetime import datetime
+
+from airflow.decorators import dag, task
+from kubernetes.client import models as k8s
+
+LARGE = k8s.V1ResourceRequirements(requests={"cpu": "64"})
+POD = k8s.V1Pod(spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="base", resources=LARGE)]))
+
+
+@dag(start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
+def greedy():
+    @task(executor_config={"pod_override": POD})
+    def take():
+        pass
+
+    take()
+
+
+greedy()
+"""
+
+
+def test_a_task_that_cannot_be_scheduled_is_explained_in_the_watch(main_job: Program) -> None:
+    path = main_job.folder / "dags" / "greedy.py"
+    with main_job.watching() as watch:
+        path.write_text(GREEDY)
+        watch.parsed("dags/greedy.py")
+        main_job.run("run", "greedy")
+        told = watch.until(lambda line: line.type == "devenv.notice" and "of DAG greedy" in line.data["message"])
+        assert "not enough cpu left on the node: it needs 64000m cpu and" in told.data["message"]
+        path.unlink()
+    main_job.run("airflow", "dags", "delete", "--yes", "greedy")
+
+
 def test_another_folder_on_the_same_profile_is_refused(main_job: Program, tmp_path: Path) -> None:
     other = tmp_path / "other"
     (other / "dags").mkdir(parents=True)

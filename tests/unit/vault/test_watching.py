@@ -8,7 +8,9 @@ from devenv.vault.watching import VaultWatch
 
 def pod(container: str, *, ready: bool = True, running: bool = True, deleted: bool = False) -> dict[str, Any]:
     state = {"running": {}} if running else {"terminated": {"exitCode": 137}}
-    metadata = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}
+    metadata: dict[str, Any] = {"labels": {"app.kubernetes.io/component": "vault"}}
+    if deleted:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     statuses = [{"name": "vault", "containerID": container, "state": state, "ready": ready}]
     return {"metadata": metadata, "status": {"containerStatuses": [*statuses, {"name": "seeder", "ready": ready}]}}
 
