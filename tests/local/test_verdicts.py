@@ -94,6 +94,26 @@ def expected(name: str, release: str) -> set[str] | None:
     return set(found.group(1).split()) - {"nothing"} if found else None
 
 
+# What a verdict says beside its rule: each pattern is found in its message, excerpt or hint.
+TOLD = {
+    "syntax_unclosed.py": ("never closed", r"x = \(1,"),
+    "import_missing_package.py": ("requirements.txt: ",),
+    "import_missing_provider.py": ("requirements.txt: apache-airflow-providers-",),
+    "import_typo_helper.py": ("Did you mean helper",),
+    "name_typo.py": ("Did you mean ",),
+    "cycle.py": (" → .+ → ",),
+    "variable_missing.py": ("secret/variables/region in Vault: devenv secrets set variable region",),
+    "connection_missing.py": ("secret/connections/.+ in Vault: devenv secrets set connection ",),
+    "slow_helper.py": ("1\\.[3-9] s|[2-9]\\.. s", "time.sleep"),
+    "slow_call.py": ("of it in ",),
+    "network.py": ("127.0.0.1:9", "socket.create_connection"),
+    "safe_mode_factory.py": ("in safe mode", "dag_discovery_safe_mode"),
+    "taskflow_not_called.py": ("must be called",),
+    "kubernetes_resources.py": ("kubernetes_resources", "executor_config=.+pod_override"),
+    "legacy_executor_config.py": ("request_memory", "executor_config=.+pod_override"),
+}
+
+
 @dataclass
 class Collector:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -170,6 +190,19 @@ def test_verdict(parsed: Parsed, name: str) -> None:
         rules = {problem.rule for problem in verdict.problems if problem.severity != "info"}
         # A busy machine makes any file slow.
         assert rules - ({"slow-top-level"} - wanted) == wanted, verdict.problems
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_is_told(parsed: Parsed, name: str) -> None:
+    problem = next(problem for problem in parsed.verdicts[f"dags/{name}"].problems if problem.severity != "info")
+    text = "\n".join((problem.message, *problem.excerpt, problem.hint))
+    assert not [pattern for pattern in TOLD[name] if not re.search(pattern, text)], text
+    assert problem.excerpt_line <= problem.line < problem.excerpt_line + len(problem.excerpt)
+
+
+def test_a_syntax_error_has_its_column(parsed: Parsed) -> None:
+    problem = parsed.verdicts["dags/syntax_unclosed.py"].problems[0]
+    assert "(" in problem.excerpt[problem.line - problem.excerpt_line][problem.column - 1 :]
 
 
 def test_corpus_is_large_enough() -> None:
