@@ -26,7 +26,7 @@ from devenv.cluster.streams import Stop
 from devenv.cluster.waiting import ReadyWait, Workload, diagnose
 from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
-from tests.cluster.conftest import MakeProject
+from tests.cluster.conftest import HELLO, MakeProject
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -271,6 +271,24 @@ def test_plugins_become_an_image_that_is_rolled_out_and_taken_back(program: Prog
     (plugins / "shop_hook.py").unlink()
     program.run("up", "--detach", seconds=600)
     assert run_in_pod(cluster, NAMESPACE, agent(cluster), "agent", read)[0] == 1
+
+
+def test_requirements_and_packages_are_installed_and_rolled_out_while_watching(
+    program: Program, cluster: Cluster
+) -> None:
+    settings = program.folder / "devenv.toml"
+    settings.write_text(settings.read_text() + '[images]\nbuild_network = "host"\n')
+    (program.folder / "dags" / "herd.py").write_text("import cowsay\n" + HELLO.replace("hello", "herd"))
+    with program.watching() as watch:
+        (problem,) = watch.verdict("dags/herd.py", ok=False)["problems"]
+        assert "cowsay" in problem["message"]
+        (program.folder / "packages.txt").write_text("tree  # for the tasks\n")
+        (program.folder / "requirements.txt").write_text("cowsay==6.1\n")
+        assert watch.verdict("dags/herd.py", ok=True, seconds=600)["dag_ids"] == ["herd"]
+        assert watch.interrupt() == 130
+    assert run_in_pod(cluster, NAMESPACE, agent(cluster), "agent", ["tree", "--version"])[0] == 0
+    version = ["python3", "-c", "import airflow; print(airflow.__version__)"]
+    assert run_in_pod(cluster, NAMESPACE, agent(cluster), "agent", version)[1].split()[-1] == b"2.7.2"
 
 
 def test_stopped_and_started_with_a_port_that_is_taken_meanwhile_nothing_is_lost(
