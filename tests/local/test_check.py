@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from devenv.environment import Environment
 from tests.conftest import Devenv
@@ -14,22 +17,27 @@ from .conftest import cache_folder
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
+CHECKOUT = Path(__file__).parents[2]
 GOOD = """
 from datetime import datetime
-from airflow import DAG
-from airflow.operators.empty import EmptyOperator
+try:
+    from airflow.sdk import DAG
+    from airflow.providers.standard.operators.empty import EmptyOperator
+except ImportError:
+    from airflow import DAG
+    from airflow.operators.empty import EmptyOperator
 
 with DAG("{name}", start_date=datetime(2024, 1, 1), schedule=None):
     EmptyOperator(task_id="only")
 """
 
 
-@pytest.fixture(scope="module")
-def python() -> Path:
+@pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
+def python(request: pytest.FixtureRequest) -> Path:
     from devenv.backends.local.virtualenv import Installer
 
     environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})
-    return Installer(environment).airflow("2.7.2", Path("requirements.txt"), print)
+    return Installer(environment).airflow(request.param, Path("requirements.txt"), print)
 
 
 def test_well_broken_and_wrongly_asked(devenv: Devenv, project_folder: Path, python: Path) -> None:
@@ -59,3 +67,29 @@ def test_safe_mode_and_strictness(devenv: Devenv, project_folder: Path, python: 
     assert skipped.exit_code == 0
     assert [problem["rule"] for problem in json.loads(skipped.stdout)["verdicts"][0]["problems"]] == ["no-dag-found"]
     assert devenv(*arguments, "--strict").exit_code == 1
+    (project_folder / "dags/made.py").write_text("from factory import make\n\nmake('one')\nmake()\n")
+    assert devenv(*arguments).exit_code == 0
+    unsafe = devenv(*arguments, "--no-safe-mode", "--format", "sarif")
+    assert unsafe.exit_code == 1
+    (result,) = json.loads(unsafe.stdout)["runs"][0]["results"]
+    assert (result["level"], "make()" in result["message"]["text"]) == ("error", True)
+
+
+def test_the_hook_of_pre_commit(project_folder: Path, python: Path, tmp_path: Path) -> None:
+    """Its entry, as pre-commit calls it: from the repository's top, by the words of the manifest."""
+    (hook,) = yaml.safe_load((CHECKOUT / ".pre-commit-hooks.yaml").read_text())
+    assert not hook["pass_filenames"]
+    program = [sys.executable, "-m", *hook["entry"].split(), "--python", str(python)]
+    variables = {"PATH": "/nonexistent", "HOME": str(tmp_path), "TERM": "dumb"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            program, cwd=project_folder, env=variables, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    (project_folder / "dags/good.py").write_text(GOOD.format(name="good"))
+    assert run().returncode == 0
+    (project_folder / "dags/good.py").write_text(GOOD.format(name="good").replace("EmptyOperator(", "EmptyOperato("))
+    failed = run()
+    assert failed.returncode == 1
+    assert "Did you mean EmptyOperator?" in failed.stdout
