@@ -109,8 +109,8 @@ def through_configmap(volume: Volume, place: Path) -> list[float]:
     dag = project.dag_folder / "dag.py"
     dag.write_bytes(content(0))
     SyncLoop(project, target.open, silent).once()
-    volume.make_configmap_reader("airflow-dags")
-    watching = exec_duplex(volume.cluster, volume.namespace, "mounts-configmap", "", ["python3", "-u", "-c", _TELL])
+    volume.make_configmap_reader()
+    watching = exec_duplex(volume.cluster, volume.namespace, *["mounts-configmap"] * 2, ["python3", "-u", "-c", _TELL])
     times = []
     try:
         watching.read(60)

@@ -454,6 +454,10 @@ def _contradictions(settings: Settings, effective: Effective) -> Iterator[Proble
         yield problem(
             ("backend",), 'backend = "kubernetes" needs kubernetes.context: the current context is never used unasked'
         )
+    if settings.sync.transport == "configmap" and settings.sync.folders:
+        yield problem(
+            ("sync", "transport"), 'sync.transport: "configmap" carries the DAG folder only, not sync.folders'
+        )
     for option, instead in (("executor", "airflow.executor"), ("dags_folder", "sync.dags")):
         if option in airflow.config.get("core", {}):
             yield problem(("airflow", "config", "core", option), f"airflow.config.core.{option}: set {instead} instead")

@@ -102,6 +102,9 @@ class Capabilities:
     """What a person should know of this transport, said once."""
     max_total_bytes: int | None = None
     max_file_bytes: int | None = None
+    unfit: Callable[[Entry], bool] | None = None
+    """Whether an entry cannot be held for a reason of this target's own, which `unfit_reason` gives."""
+    unfit_reason: str = ""
 
 
 @dataclass(frozen=True)

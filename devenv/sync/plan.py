@@ -101,8 +101,8 @@ def changes(local: Manifest, remote: Manifest) -> list[Change]:
 class TargetCannot(UsageError):
     """The DAG folder holds something that the chosen transport cannot carry; nothing was sent.
 
-    A ConfigMap, for instance, holds no folders within folders, no executable files, and less than 1 MiB in all. Remove
-    or ignore (`[sync] ignore`) what the message names, or choose another `[sync] transport`.
+    A ConfigMap, for instance, holds at most 1 MiB in all, and no path that is too long for a key. Remove or ignore
+    (`[sync] ignore`) what the message names, or choose another `[sync] transport`.
     """
 
     code = "DEVENV-520"
@@ -134,6 +134,8 @@ def refuse_impossible(local: Manifest, capabilities: Capabilities, target: str) 
             (e.path for e in files if not all(_PLAIN_NAME.fullmatch(part) for part in e.path.split("/"))),
             "only names of letters, digits, '-', '_' and '.'",
         )
+    if capabilities.unfit is not None:
+        object_to((entry.path for entry in local.values() if capabilities.unfit(entry)), capabilities.unfit_reason)
     if capabilities.max_file_bytes is not None:
         limit = capabilities.max_file_bytes
         object_to((e.path for e in files if e.size > limit), f"no file larger than {size_text(limit)}")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from devenv.resources import sample_dags_folder
 from devenv.sync.loop import SyncLoop
 from devenv.sync.targets.configmap import ForeignConfigMap
 from tests.support.conformance import CASES, Case, World
-from tests.support.sync import Events, project_at
+from tests.support.sync import Events, project_at, tree
 from tests.support.volume import (
     InConfigMap,
     OverKubectlCopy,
     OverKubectlExec,
     OverWebSocket,
     Volume,
-    digest,
     volume_in,
     wait_for,
 )
@@ -49,30 +50,34 @@ def test_conformance(case: Case, world: World) -> None:
     case(world)
 
 
-def test_a_pod_that_mounts_the_configmap_sees_it_soon(volume: Volume, tmp_path: Path) -> None:
-    """Any DAG folder: here the one of a chart that has its DAGs in `helm/tools/dags`."""
+def test_a_pod_has_the_whole_folder_from_the_configmap_and_sees_each_change_soon(
+    volume: Volume, tmp_path: Path
+) -> None:
+    """The samples, folders included, and a DAG folder of any name: here of a chart with `helm/tools/dags`."""
     project = project_at(tmp_path, dags="helm/tools/dags")
-    project.dag_folder.mkdir(parents=True)
-    dag = project.dag_folder / "dag.py"
-    dag.write_text("version = 1")
+    shutil.copytree(sample_dags_folder(), project.dag_folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (project.dag_folder / "run.sh").write_text("echo")
+    (project.dag_folder / "run.sh").chmod(0o755)
     place = InConfigMap(volume)
     SyncLoop(project, place.open, Events()).once()
-    volume.make_configmap_reader("airflow-dags")
+    volume.make_configmap_reader()
+
+    def same() -> bool:
+        return volume.held("mounts-configmap") == tree(tmp_path / "helm" / "tools")
+
     try:
+        assert same()  # by the init container
+        assert "dags/config/sales.yaml" in volume.held("mounts-configmap")
         for version in (1, 2, 3):
-            dag.write_text(f"version = {version}")
+            (project.dag_folder / "config" / f"new{version}.yaml").write_text(f"version: {version}")
+            (project.dag_folder / "own.py").write_text(f"version = {version}")
+            (project.dag_folder / "config" / f"new{version - 1}.yaml").unlink(missing_ok=True)
             assert SyncLoop(project, place.open, Events()).once().in_step
-            expected = {"dags/dag.py": (digest(dag), False)}
-            wait_for(lambda want=expected: volume.held("mounts-configmap") == want, "the kubelet's look", 100)
-        dag.write_text(
-            "from datetime import datetime\nfrom airflow import DAG\nDAG('mounted', start_date=datetime(2024, 1, 1))"
-        )
-        assert SyncLoop(project, place.open, Events()).once().in_step
-        expected = {"dags/dag.py": (digest(dag), False)}
-        wait_for(lambda: volume.held("mounts-configmap") == expected, "the kubelet's look", 100)
-        look = "from airflow.models import DagBag; b = DagBag('/opt/airflow/dags/..data', include_examples=False)"
-        found = volume.run("mounts-configmap", ["python", "-c", f"{look}; print(b.dag_ids, b.import_errors)"])
-        assert found.decode().splitlines()[-1] == "['mounted'] {}"
+            wait_for(same, "the kubelet's look", 100)
+        look = "from airflow.models import DagBag; b = DagBag(include_examples=False)"
+        look += "; print(b.import_errors, len(b.dag_ids) > 5)"
+        found = volume.run("mounts-configmap", ["python", "-c", look])
+        assert found.decode().splitlines()[-1] == "{} True"
     finally:
         volume.delete_pod("mounts-configmap")
 

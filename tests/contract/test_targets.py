@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import importlib.util
 import os
 import random
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
+from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
 from devenv.sync.model import Capabilities, Listener, Root, Target, TargetLost
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner, agent_command
 from devenv.sync.targets.child import ChildDuplex
+from devenv.sync.targets.configmap import ConfigMapTarget
 from devenv.sync.targets.folder import FolderTarget
 from devenv.sync.watch import NativeWatcher
 from tests.support.conformance import CASES, Case, Held, Place, World
 from tests.support.sync import OWNER, RecordingTarget, Watching, project_at, tree
+
+_program = platform_folder() / "components" / "configmap-dags" / "unpack_dags.py"
+_specification = importlib.util.spec_from_file_location("unpack_dags", _program)
+assert _specification is not None
+assert _specification.loader is not None
+unpack_dags = importlib.util.module_from_spec(_specification)
+_specification.loader.exec_module(unpack_dags)
 
 
 class Folder:
@@ -87,7 +100,57 @@ class Limited(Recording):
         )
 
 
-@pytest.fixture(params=[Folder, Agent, Recording, Limited], ids=lambda kind: kind.__name__.lower())
+class _Objects:
+    """As much of an API server and of a kubelet as a ConfigMap and a pod that mounts it need."""
+
+    def __init__(self, mount: Path) -> None:
+        self.mount = mount
+        self.found: dict[str, dict[str, Any]] = {}
+        self.versions = 0
+
+    def get(self, _kind: str, name: str, _namespace: str | None = None) -> dict[str, Any] | None:
+        return self.found.get(name)
+
+    def list(self, _kind: str, _namespace: str | None = None) -> list[dict[str, Any]]:
+        return []
+
+    def apply(self, objects: list[dict[str, Any]], *, owner: str = "") -> None:
+        for item in objects:
+            content = {key: base64.b64decode(value) for key, value in item["binaryData"].items()}
+            assert all(re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", key) and not key.startswith("..") for key in content)
+            assert sum(map(len, content.values())) <= 1 << 20
+            self.found[item["metadata"]["name"]] = item
+            self.versions += 1
+            version = self.mount / f"..2026_{self.versions}"
+            version.mkdir(parents=True)
+            for key, value in content.items():
+                (version / key).write_bytes(value)
+            (self.mount / "..new").symlink_to(version.name)
+            (self.mount / "..new").rename(self.mount / "..data")
+
+    def merge(self, *_: object) -> None:
+        raise AssertionError("there is no pod")
+
+
+class InConfigMap:
+    """The ConfigMap target, and the program that unpacks it in Airflow's pods."""
+
+    capabilities = ConfigMapTarget.capabilities
+
+    def __init__(self, volume: Path) -> None:
+        self.volume = volume
+        self.objects = _Objects(volume / "source" / "dags")
+        self.objects.mount.mkdir(parents=True)
+
+    def open(self, listener: Listener) -> Target:
+        return ConfigMapTarget(self.objects, "airflow", OWNER["environment"], ["dags"])
+
+    def held(self) -> Held:
+        unpack_dags.main(self.volume / "source", self.volume / "volume", follow=False)
+        return tree(self.volume / "volume")
+
+
+@pytest.fixture(params=[Folder, Agent, InConfigMap, Recording, Limited], ids=lambda kind: kind.__name__.lower())
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(project_at(tmp_path / "project"), request.param(tmp_path / "volume"), monkeypatch)
 

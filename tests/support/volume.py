@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from devenv.cluster.connection import Cluster
 from devenv.cluster.errors import ClusterError
@@ -21,6 +20,7 @@ from devenv.cluster.exec import exec_duplex, run_in_pod
 from devenv.cluster.kubectl import KubectlDuplex, kubectl_command
 from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
+from devenv.resources import platform_folder
 from devenv.sync.model import Capabilities, Listener, Target, TargetLost
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
 from devenv.sync.targets.configmap import ConfigMapTarget
@@ -34,12 +34,10 @@ OWNER = Owner("sync-test-0a1b2c3d", "laptop", "ada", "/project")
 _TREE = """
 import hashlib, json, os, sys
 found = {}
-for folder, folders, files in os.walk("/opt/airflow/dags", followlinks=True):
+for folder, folders, files in os.walk("/opt/airflow/dags", followlinks=False):
     for name in folders + files:
         path = os.path.join(folder, name)
         relative = "dags/" + os.path.relpath(path, "/opt/airflow/dags")
-        if "/..data" in relative or "/..2" in relative:
-            continue
         if os.path.isdir(path):
             found[relative] = ["folder", False]
         else:
@@ -137,10 +135,20 @@ class Volume:
         self._apply(_pod(name, volumes, [write, read] if name == "agent" else [read]))
         self.wait_running(name)
 
-    def make_configmap_reader(self, config_map: str) -> None:
-        """A pod that mounts a ConfigMap where Airflow's pods mount the claim."""
-        volumes = [{"name": "dags", "configMap": {"name": config_map, "optional": True}}]
-        self._apply(_pod("mounts-configmap", volumes, [{"name": "dags", "mountPath": "/opt/airflow/dags"}]))
+    def make_configmap_reader(self) -> None:
+        """A pod that reads the DAG folder from the ConfigMap, as Airflow's pods do with the component."""
+        component = platform_folder() / "components" / "configmap-dags"
+        added = yaml.safe_load((component / "containers.yaml").read_text())
+        volumes = yaml.safe_load((component / "volumes.yaml").read_text())["spec"]["template"]["spec"]["volumes"]
+        volumes = [{key: value for key, value in volume.items() if value is not None} for volume in volumes]
+        program = {"unpack_dags.py": (component / "unpack_dags.py").read_text()}
+        self._apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "programs"}, "data": program})
+        volumes.append({"name": "programs", "configMap": {"name": "programs"}})
+        mount = {"name": "dags", "mountPath": "/opt/airflow/dags", "subPath": "dags", "readOnly": True}
+        pod = _pod("mounts-configmap", volumes, [mount])
+        pod["spec"]["initContainers"] = [added[0]["value"]]
+        pod["spec"]["containers"].append(added[1]["value"])
+        self._apply(pod)
         self.wait_running("mounts-configmap")
 
     def wait_running(self, name: str, seconds: float = 300) -> None:
@@ -159,7 +167,8 @@ class Volume:
 
     def run(self, pod: str, command: Sequence[str], stdin: bytes = b"") -> bytes:
         """Runs a program in a pod and gives back its output."""
-        code, output, words = run_in_pod(self.cluster, self.namespace, pod, "", command, stdin=stdin)
+        container = pod if pod == "mounts-configmap" else ""  # the one that has a second
+        code, output, words = run_in_pod(self.cluster, self.namespace, pod, container, command, stdin=stdin)
         assert code == 0, words
         return output
 
@@ -239,7 +248,7 @@ class InConfigMap:
     def held(self) -> Held:
         """What the ConfigMap holds; that the kubelet shows it is a test of its own."""
         target = ConfigMapTarget(self.volume.cluster, self.volume.namespace, OWNER.environment, ["dags"])
-        return {path: (entry.digest, False) for path, entry in target.manifest().items()}
+        return {path: (entry.digest or "folder", entry.executable) for path, entry in target.manifest().items()}
 
 
 @contextlib.contextmanager
@@ -251,8 +260,3 @@ def volume_in(namespace: str) -> Iterator[Volume]:
         yield volume
     finally:
         volume.remove()
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
