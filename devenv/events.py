@@ -7,8 +7,8 @@ display or JSON lines. No room below `cli` prints, and none imports `console`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from devenv.verdict import Verdict
 
@@ -165,9 +165,46 @@ class LogLine(Event):
     text: str
 
 
+TYPES: dict[type[Event], str] = {
+    StepStarted: "devenv.step.started",
+    StepProgress: "devenv.step.progress",
+    StepFinished: "devenv.step.finished",
+    StepFailed: "devenv.step.failed",
+    Output: "devenv.output",
+    Notice: "devenv.notice",
+    WatchStarted: "devenv.watch.started",
+    FileSynced: "devenv.file.synced",
+    BatchSynced: "devenv.batch.synced",
+    FileSkipped: "devenv.file.skipped",
+    VerdictReached: "devenv.verdict.reached",
+    VerdictCleared: "devenv.verdict.cleared",
+    PickedUp: "devenv.scheduler.parsed",
+    ConnectionChanged: "devenv.connection.changed",
+    LogLine: "devenv.log",
+}
+"""Event → its name in lines of JSON. Names are never changed or removed, only added."""
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    """An event as what stands under `data` in a line of JSON."""
+    if isinstance(event, VerdictReached):
+        return {**event.verdict.to_json(), "ok": event.verdict.ok, "milliseconds_since_save": event.milliseconds}
+    return asdict(event)
+
+
 Reporter = Callable[[Event], None]
 """Takes an event; must be quick, may be called from any thread, never raises."""
 
 
 def silent(_event: Event) -> None:
     """The reporter that says nothing."""
+
+
+def both(first: Reporter, second: Reporter) -> Reporter:
+    """A reporter that tells two."""
+
+    def report(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return report

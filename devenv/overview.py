@@ -15,7 +15,7 @@ from devenv.vault import staleness
 from devenv.vault.staleness import StalePod
 
 if TYPE_CHECKING:
-    from devenv.airflow.client import Heartbeat, ImportProblem, Run
+    from devenv.airflow.client import Dag, Heartbeat, ImportProblem, Run
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
 
@@ -35,6 +35,7 @@ class Overview:
         heartbeats: Airflow's own word on its parts.
         silent: why Airflow itself could not be asked, or "".
         stale: pods that run with secrets which have changed since, and which.
+        listed: the DAGs themselves.
     """
 
     status: EnvironmentStatus
@@ -45,6 +46,7 @@ class Overview:
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     silent: str = ""
     stale: tuple[StalePod, ...] = ()
+    listed: tuple[Dag, ...] = ()
 
 
 def look(project: Project, backend: Backend) -> Overview:
@@ -72,12 +74,13 @@ def look(project: Project, backend: Backend) -> Overview:
         return Overview(
             status=status.result(),
             watcher=holder(project.state_folder),
-            dags=Counter("broken" if dag.broken else "paused" if dag.paused else "active" for dag in dags),
+            dags=dict(Counter("broken" if dag.broken else "paused" if dag.paused else "active" for dag in dags)),
             broken=broken,
             runs=runs,
             heartbeats=heartbeats,
             silent=silent,
             stale=stale.result(),
+            listed=tuple(dags),
         )
 
 

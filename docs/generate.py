@@ -267,7 +267,7 @@ def exit_codes_page() -> str:
 
 def json_page() -> str:
     """The types of lines that `-o json` writes, and their data."""
-    from devenv.console.json_lines import TYPES
+    from devenv.events import TYPES
 
     parts = [
         MADE,
@@ -315,7 +315,7 @@ def events_schema() -> dict[str, Any]:
     """JSON Schema of the events."""
     from pydantic import TypeAdapter
 
-    from devenv.console.json_lines import TYPES
+    from devenv.events import TYPES
 
     variants = []
     definitions: dict[str, Any] = {}

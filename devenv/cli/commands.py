@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "secrets": Command("devenv.cli.secrets", "Connections, variables and secrets in Vault", DATA),
     "config": Command("devenv.cli.config", "The settings that rule, and where each came from", DATA),
     "env": Command("devenv.cli.env", "Exports for airflow, vault and kubectl on this machine", DATA),
+    "ui": Command("devenv.cli.ui", "A page with verdicts, saves, components and logs", TOOLS),
     "open": Command("devenv.cli.open", "Open Airflow's or another page in the browser", TOOLS),
     "shell": Command("devenv.cli.shell", "A shell inside a component", TOOLS),
     "airflow": Command("devenv.cli.airflow", "Run an Airflow command inside the scheduler", TOOLS),

@@ -133,15 +133,11 @@ def _bring_to_processes(project: Project, address: str) -> None:
 @app.command("list")
 def list_secrets() -> None:
     """What there is, without values: path, keys, who gave it, who reads it."""
-    from devenv.vault import layout
-
     desk = _Desk()
-    everyone = set(layout.secrets_list(desk.project.settings.vault, desk.project.settings.parts)["roles"])
     rows = []
     for entry in desk.editor.entries():
         keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]
-        used = _readers(entry.readers, everyone)
-        rows.append((entry.path, ", ".join(keys), entry.source, used))
+        rows.append((entry.path, ", ".join(keys), entry.source, desk.editor.readers(entry)))
         console().record(
             "secret",
             {
@@ -155,15 +151,6 @@ def list_secrets() -> None:
     console().table(("path", "keys", "from", "read by"), rows)
     if desk.store is None:
         console().report(Notice("info", f"Vault does not run; these are the seeds ({desk.silent})"))
-
-
-def _readers(readers: tuple[str, ...], everyone: set[str]) -> str:
-    """Who fetches a path, in few words."""
-    if not readers:
-        return "read live"
-    if everyone <= set(readers):
-        return ", ".join(("every Airflow pod", *sorted(set(readers) - everyone)))
-    return ", ".join(readers)
 
 
 @app.command()

@@ -145,4 +145,5 @@ def _watch(look: Callable[[], Overview]) -> None:
 
 def _plain(overview: Overview) -> dict[str, object]:
     data = dataclasses.asdict(overview)
+    del data["listed"]  # that is `devenv dags`
     return {**data.pop("status"), **data}

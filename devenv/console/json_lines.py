@@ -9,43 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from devenv.events import (
-    BatchSynced,
-    ConnectionChanged,
-    Event,
-    FileSkipped,
-    FileSynced,
-    LogLine,
-    Notice,
-    Output,
-    PickedUp,
-    StepFailed,
-    StepFinished,
-    StepProgress,
-    StepStarted,
-    VerdictCleared,
-    VerdictReached,
-    WatchStarted,
-)
-
-TYPES: dict[type[Event], str] = {
-    StepStarted: "devenv.step.started",
-    StepProgress: "devenv.step.progress",
-    StepFinished: "devenv.step.finished",
-    StepFailed: "devenv.step.failed",
-    Output: "devenv.output",
-    Notice: "devenv.notice",
-    WatchStarted: "devenv.watch.started",
-    FileSynced: "devenv.file.synced",
-    BatchSynced: "devenv.batch.synced",
-    FileSkipped: "devenv.file.skipped",
-    VerdictReached: "devenv.verdict.reached",
-    VerdictCleared: "devenv.verdict.cleared",
-    PickedUp: "devenv.scheduler.parsed",
-    ConnectionChanged: "devenv.connection.changed",
-    LogLine: "devenv.log",
-}
-"""Event → the `type` of its line. Names are never changed or removed, only added."""
+from devenv.events import TYPES, Event, data_of
 
 
 class JsonLines:
@@ -67,10 +31,7 @@ class JsonLines:
 
     def report(self, event: Event) -> None:
         """Writes an event; never raises."""
-        data = dataclasses.asdict(event)
-        if isinstance(event, VerdictReached):
-            data = {**event.verdict.to_json(), "ok": event.verdict.ok, "milliseconds_since_save": event.milliseconds}
-        self.record(TYPES.get(type(event), "devenv.event"), data)
+        self.record(TYPES.get(type(event), "devenv.event"), data_of(event))
 
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """Writes a line of type `kind`; never raises."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from devenv.errors import RefusedError
 
 _NAME = "watch.lock"
+_LOOKS = 5
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class WatchLock:
     def __init__(self, state_folder: Path, now: Callable[[], float] = time.time) -> None:
         state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(state_folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _lock(self._file):
+        if not _lock_soon(self._file):
             holder = _read(self._file)
             os.close(self._file)
             raise AlreadyWatched(state_folder.parent, holder, now())
@@ -90,6 +92,15 @@ def holder(state_folder: Path) -> Holder | None:
         return None if _lock(file) else _read(file)
     finally:
         os.close(file)
+
+
+def _lock_soon(file: int) -> bool:
+    """As `_lock`, tried again for a moment: `holder` has the lock while it looks."""
+    for _ in range(_LOOKS):
+        if _lock(file):
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
 
 
 def _lock(file: int) -> bool:

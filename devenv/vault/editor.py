@@ -132,6 +132,15 @@ class SecretEditor:
             for path in sorted({*held, *wanted})
         ]
 
+    def readers(self, entry: Entry) -> str:
+        """Who fetches an entry, in few words."""
+        if not entry.readers:
+            return "read live"
+        everyone = set(self._listing["roles"])
+        if everyone <= set(entry.readers):
+            return ", ".join(("every Airflow pod", *sorted(set(entry.readers) - everyone)))
+        return ", ".join(entry.readers)
+
     def read(self, path: str) -> dict[str, str]:
         """Keys and values at a path.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv import watching
+from devenv.airflow.client import Dag
 from devenv.backends.base import Component, Credentials, EnvironmentStatus
 from devenv.boot.step import Step
 from devenv.environment import Environment
@@ -215,3 +216,16 @@ def test_no_minikube_and_no_docker(devenv) -> None:
     assert result.exit_code == ExitCode.MISSING
     assert "minikube is not installed" in result.stderr or "Docker is not installed" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("→ ")
+
+
+def test_status_as_json_with_dags(devenv, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Airflow:
+        dags = staticmethod(lambda: (Dag("shop"), Dag("daily", paused=True), Dag("hourly")))
+        import_errors = runs = staticmethod(lambda **_: ())
+        health = staticmethod(dict)
+        close = staticmethod(lambda: None)
+
+    monkeypatch.setattr(backend, "airflow", Airflow)
+    line = json.loads(devenv("status", "-o", "json").stdout.splitlines()[0])
+    assert line["type"] == "devenv.status"
+    assert line["data"]["dags"] == {"active": 2, "paused": 1}

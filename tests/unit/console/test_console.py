@@ -11,12 +11,12 @@ import pytest
 
 from devenv.cli.context import Session
 from devenv.console.console import Console, NoAnswer
-from devenv.console.json_lines import TYPES
 from devenv.console.tables import table
 from devenv.console.words import elapsed, milliseconds, names, plural, size
 from devenv.environment import Environment
 from devenv.errors import TimedOut
 from devenv.events import (
+    TYPES,
     BatchSynced,
     ConnectionChanged,
     Event,
