@@ -20,9 +20,10 @@ from devenv.backends.local.backend import LocalBackend
 from devenv.backends.local.client import SupervisorClient
 from devenv.boot.runner import run_steps
 from devenv.environment import Environment
-from devenv.events import Event
+from devenv.events import Event, VerdictReached
 from devenv.project import Project
 from devenv.settings.schema import AirflowSettings, PortSettings, Settings
+from devenv.verdict import Verdict
 
 T = TypeVar("T")
 
@@ -39,6 +40,14 @@ def hello():
 
 hello()
 """
+
+
+TELLS_WHO_PARSES = """
+import sys
+
+assert any(name.startswith("devenv.agent") for name in sys.modules), "parsed by Airflow itself"
+"""
+"""At the top of a DAG file: the agent finds nothing wrong, the scheduler does."""
 
 
 def eventually(what: Callable[[], T], seconds: float = 120.0) -> T:
@@ -119,6 +128,30 @@ class World:
 
     def destroy(self) -> None:
         run_steps(self.backend().destroy_steps(), self.events.append)
+
+
+def scheduler_speaks_for_itself(made: World) -> None:
+    """A file that devenv did not touch, and one on which the two disagree: both are told, from Airflow's database."""
+
+    def told(file: str) -> list[Verdict]:
+        reached = [event.verdict for event in made.of(VerdictReached) if event.verdict.file == f"dags/{file}"]
+        return [verdict for verdict in reached if verdict.speaker == "scheduler" and not verdict.ok]
+
+    foreign = made.project.state_folder / "claim" / "dags" / "foreign.py"
+    foreign.write_text("# airflow dag\nimport not_there_at_all\n")
+    (problem,) = eventually(lambda: told("foreign.py"), 120)[0].problems
+    assert (problem.rule, problem.type, problem.file) == (
+        "scheduler-import-error",
+        "ModuleNotFoundError",
+        "dags/foreign.py",
+    )
+    made.write("disputed.py", "# airflow dag\n" + TELLS_WHO_PARSES)
+    error, why = eventually(lambda: told("disputed.py"), 120)[0].problems
+    assert (error.type, error.message, error.line) == ("AssertionError", "parsed by Airflow itself", 5)
+    assert (why.rule, why.severity) == ("verdicts-differ", "info")
+    assert "other packages, variables or connections" in why.hint
+    (made.folder / "dags" / "disputed.py").unlink()
+    foreign.unlink()
 
 
 def left(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -21,7 +21,7 @@ from devenv.events import PickedUp, StepFinished, VerdictReached
 from devenv.logs.task import TaskLogQuery, task_logs
 from devenv.verdict import Verdict
 
-from .conftest import HELLO, World, eventually, is_healthy, watching
+from .conftest import HELLO, World, eventually, is_healthy, scheduler_speaks_for_itself, watching
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
@@ -75,6 +75,10 @@ def test_a_broken_save_shows_its_error_and_the_repair_clears_it(airflow_2: World
     airflow_2.write("hello.py", HELLO)
     eventually(lambda: verdicts(airflow_2, "dags/hello.py")[-1].ok)
     eventually(lambda: not client.import_errors())
+
+
+def test_the_schedulers_own_import_errors_are_told(airflow_2: World) -> None:
+    scheduler_speaks_for_itself(airflow_2)
 
 
 def test_a_new_file_is_listed_by_the_scheduler(airflow_2: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from devenv.events import VerdictReached
 from devenv.logs.task import TaskLogQuery, task_logs
 
-from .conftest import HELLO, World, eventually, is_healthy, watching, world
+from .conftest import HELLO, World, eventually, is_healthy, scheduler_speaks_for_itself, watching, world
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
@@ -38,6 +38,10 @@ def test_save_verdict_run_and_log(airflow_3: World) -> None:
     )
     assert verdicts[0].problems[0].type == "TypeError"
     eventually(client.import_errors)
+
+
+def test_the_schedulers_own_import_errors_are_told(airflow_3: World) -> None:
+    scheduler_speaks_for_itself(airflow_3)
 
 
 def test_all_components_are_well(airflow_3: World) -> None:
