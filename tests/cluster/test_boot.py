@@ -14,7 +14,6 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -214,11 +213,10 @@ def fetched(url: str, *, seconds: float) -> bool:
 
 
 @pytest.fixture(scope="module")
-def broken(cluster: Cluster) -> Iterator[str]:
-    """A namespace for pods that cannot start."""
+def broken(cluster: Cluster) -> str:
+    """A namespace for pods that cannot start; it goes with the profile."""
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "broken"}}])
-    yield "broken"
-    cluster.delete("Namespace", "broken")
+    return "broken"
 
 
 @pytest.mark.parametrize(
