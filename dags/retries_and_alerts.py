@@ -1,36 +1,12 @@
-"""Retries, and an alert to Slack when a task has failed for good.
-
-The webhook is a secret: an init container has written `slack.env`, from Vault's `slack/webhook`, to the folder
-that DEVENV_SECRETS_FOLDER names. Without a webhook the callback says so in the task's log.
-"""
+"""Retries, and an alert to Slack when a task has failed for good (see alerts.py)."""
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import alerts
 from airflow.decorators import dag, task
-from env_files import read_env
-
-
-def alert(context: dict[str, Any]) -> None:
-    """Tells Slack which task of which run failed; a callback must not fail itself."""
-    instance = context["task_instance"]
-    webhook = read_env("slack.env").get("SLACK_WEBHOOK_URL")
-    if not webhook:
-        print("no SLACK_WEBHOOK_URL in slack.env: no alert was sent")
-        return
-    text = f"{instance.dag_id}.{instance.task_id} failed in {context['run_id']}"
-    request = urllib.request.Request(
-        webhook, json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=10):
-            print("alert sent")
-    except OSError as error:
-        print(f"no alert was sent: {type(error).__name__}")
 
 
 @dag(
@@ -43,7 +19,7 @@ def alert(context: dict[str, Any]) -> None:
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": False,
         "email_on_failure": False,
-        "on_failure_callback": alert,
+        "on_failure_callback": alerts.failed,
     },
     params={"fail": False},
     tags=["example"],
