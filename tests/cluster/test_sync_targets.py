@@ -69,9 +69,11 @@ def test_a_pod_has_the_whole_folder_from_the_configmap_and_sees_each_change_soon
         assert same()  # by the init container
         assert "dags/config/sales.yaml" in volume.held("mounts-configmap")
         for version in (1, 2, 3):
-            (project.dag_folder / "config" / f"new{version}.yaml").write_text(f"version: {version}")
+            queries = project.dag_folder / "team" / "queries"
+            queries.mkdir(parents=True, exist_ok=True)
+            (queries / f"new{version}.sql").write_text(f"select {version}")
+            (queries / f"new{version - 1}.sql").unlink(missing_ok=True)
             (project.dag_folder / "own.py").write_text(f"version = {version}")
-            (project.dag_folder / "config" / f"new{version - 1}.yaml").unlink(missing_ok=True)
             assert SyncLoop(project, place.open, Events()).once().in_step
             wait_for(same, "the kubelet's look", 100)
         look = "from airflow.models import DagBag; b = DagBag(include_examples=False)"
