@@ -299,8 +299,6 @@ class Scanner:
         key = _key(status)
         if known is not None and known.key == key and not known.racy and path not in self._forced:
             return True
-        if status.st_size == 0 and 0 <= self._now() - status.st_mtime < _EMPTY_SECONDS:
-            return self._unsettled(path)
         try:
             self._files[path] = self._hash(path, place)
         except FileUnstable:
@@ -321,6 +319,9 @@ class Scanner:
             dag_like = False
             with _opened(place) as descriptor:
                 before = os.fstat(descriptor)
+                # Of the open file, not of the listing: it may have been emptied since.
+                if before.st_size == 0 and 0 <= self._now() - before.st_mtime < _EMPTY_SECONDS:
+                    raise FileUnstable(path)
                 while chunk := os.read(descriptor, _CHUNK):
                     digest.update(chunk)
                     length += len(chunk)

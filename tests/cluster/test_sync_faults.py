@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import random
 import subprocess
 import tarfile
@@ -19,6 +20,7 @@ import yaml
 from devenv.cluster.exec import exec_duplex
 from devenv.duplex import DuplexClosed
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
+from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
 from devenv.sync.model import Listener, Root, Target
@@ -36,7 +38,31 @@ from tests.support.volume import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+_OTHER_IMAGE = "apache/airflow:devenv-other"
+_LOOKER = """
+import hashlib, json, os, time
+looks, torn, missing = 0, 0, 0
+folder, told = "/opt/airflow/dags", 0.0
+result = "/results/%d" % time.time_ns()
+while True:
+    for number in range(20):
+        try:
+            with open(os.path.join(folder, "f%d.py" % number), "rb") as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            missing += 1
+            continue
+        looks += 1
+        torn += content[:32] != hashlib.sha256(content[32:]).digest()
+    if time.monotonic() - told > 0.3:
+        with open(result + ".new", "w") as stream:
+            json.dump([looks, torn, missing], stream)
+        os.replace(result + ".new", result)
+        told = time.monotonic()
+    time.sleep(0.002)
+"""
 
 _READER = """
 import hashlib, os, select, sys
@@ -93,6 +119,49 @@ class Reader:
         return int(looks), int(torn), int(missing)
 
 
+class Looker:
+    """Reads as `Reader` does, as a pod of its own that needs no connection and goes on after a restart of the node."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        volume.make_pod("looker", command=["python3", "-u", "-c", _LOOKER])
+
+    def result(self) -> tuple[int, int, int]:
+        """How often it looked, saw a torn file, saw none; of all its lives."""
+        add = "import glob, json; print(*map(sum, zip(*[json.load(open(p)) for p in glob.glob('/results/*[0-9]')])))"
+        found = wait_for(lambda: self._volume.run("looker", ["python3", "-c", add]), "the looker's answer")
+        self._volume.delete_pod("looker")
+        looks, torn, missing = map(int, found.split())
+        return looks, torn, missing
+
+
+def _steady(volume: Volume, project: Project, watch: Watching, looker: Looker) -> None:
+    """What must hold after every fault: both sides the same, no half file seen, one line that says what happened."""
+    wait_for(lambda: volume.held() == tree(project.folder), "trees identical", 300)
+    looks, torn, missing = looker.result()
+    assert looks > 100
+    assert (torn, missing) == (0, 0)
+    states = [event.state for event in watch.events.of(ConnectionChanged)]
+    assert states == ["lost", "reconnecting", "connected"]
+
+
+def _changes(dags: Path, chance: random.Random, name: str) -> None:
+    """Saves, a new file, a rename and a delete; f0.py … f19.py stay, for whoever reads them all the time."""
+    for _ in range(60):
+        (dags / f"f{chance.randrange(100)}.py").write_bytes(_signed(chance.randrange(9_000)))
+    (dags / name).write_text("saved while nobody listened")
+    gone = sorted(dags.glob("f[2-9][0-9].py"))
+    gone[0].unlink()
+    gone[1].rename(dags / f"moved_{name}")
+
+
+def _watched(volume: Volume, project: Project) -> Watching:
+    dags = project.dag_folder
+    for number in range(100):
+        (dags / f"f{number}.py").write_bytes(_signed(number))
+    return Watching(project, volume.open_agent, NativeWatcher([Root("dags", dags)], Ignore()))
+
+
 @pytest.mark.main
 @pytest.mark.parametrize("transport", [OverWebSocket, OverKubectlExec, OverKubectlCopy])
 def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(
@@ -122,6 +191,60 @@ def test_the_agent_s_pod_is_killed_and_made_anew_while_files_change(
     assert (torn, missing) == (0, 0)
     states = [event.state for event in watch.events.of(ConnectionChanged)]
     assert states == ["lost", "reconnecting", "connected"] * 2
+
+
+@pytest.mark.parametrize("way", ["evicted", "another image"])
+def test_the_agent_s_pod_is_taken_away(volume: Volume, tmp_path: Path, way: str) -> None:
+    """By the Eviction API, as a drained node does it; and a new image in the same pod, whose container is replaced."""
+    project = project_at(tmp_path)
+    chance = random.Random(5)
+    with _watched(volume, project) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        looker = Looker(volume)
+        if way == "evicted":
+            name = {"name": "agent", "namespace": volume.namespace}
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name}
+            path = f"/api/v1/namespaces/{volume.namespace}/pods/agent/eviction"
+            volume.cluster.request("POST", path, body=eviction)
+            _changes(project.dag_folder, chance, "evicted.py")
+            wait_for(lambda: volume.cluster.get("Pod", "agent", volume.namespace) is None, "the pod's end")
+            volume.make_pod("agent")
+        else:
+            _in_node(volume, "ctr", "-n", "k8s.io", "images", "tag", "--force", *_both_images())
+            patch = {"spec": {"containers": [{"name": "agent", "image": _OTHER_IMAGE}]}}
+            kubectl = [*volume.kubectl, "-n", volume.namespace, "patch", "pod", "agent", "-p", json.dumps(patch)]
+            subprocess.run(kubectl, check=True, capture_output=True)
+            _changes(project.dag_folder, chance, "other_image.py")
+        watch.events.wait(ConnectionChanged, 3, timeout=120)
+        _steady(volume, project, watch, looker)
+    volume.delete_pod("agent")
+    volume.make_pod("agent")
+
+
+def _both_images() -> tuple[str, str]:
+    return f"docker.io/{IMAGE}", f"docker.io/{_OTHER_IMAGE}"
+
+
+def _in_node(volume: Volume, *command: str) -> str:
+    """Runs a program as root in minikube's node."""
+    there = ["minikube", "-p", volume.profile, "ssh", "--", "sudo", *command]
+    return subprocess.run(there, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_api_server_restarts(volume: Volume, tmp_path: Path) -> None:
+    """Killed in the node, twice: the pod and its agent live on, the sessions break, and nothing answers for a while."""
+    project = project_at(tmp_path)
+    chance = random.Random(6)
+    with _watched(volume, project) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        looker = Looker(volume)
+        server = _in_node(volume, "crictl", "ps", "--name", "kube-apiserver", "-q").split()
+        _changes(project.dag_folder, chance, "before.py")
+        _in_node(volume, "crictl", "stop", "--timeout", "0", *server)
+        _changes(project.dag_folder, chance, "during.py")
+        watch.events.wait(ConnectionChanged, 3, timeout=300)
+        _changes(project.dag_folder, chance, "after.py")
+        _steady(volume, project, watch, looker)
 
 
 def test_the_connection_breaks(volume: Volume, tmp_path: Path) -> None:
@@ -193,6 +316,43 @@ def test_the_volume_is_full(volume: Volume, tmp_path: Path) -> None:
             watch.events.wait(FileSynced, 2, timeout=240)
     finally:
         volume.delete_pod("small")
+
+
+def test_the_node_s_disk_is_full(volume: Volume, tmp_path: Path) -> None:
+    """The claim's own file system: the version before stays, the reason is told once, it goes on when there is room."""
+    project = project_at(tmp_path)
+    claim = volume.cluster.get("PersistentVolumeClaim", "airflow-dag-pvc", volume.namespace)
+    place = volume.cluster.get("PersistentVolume", claim["spec"]["volumeName"])["spec"]["hostPath"]["path"]
+    for pod in ("agent", "reader"):
+        volume.delete_pod(pod)
+    # Small and of its own: the machine that runs this test has no disk to give away.
+    _in_node(volume, "mount", "-t", "tmpfs", "-o", "size=5m,mode=0777", "tmpfs", place)
+    try:
+        for pod in ("agent", "reader"):
+            volume.make_pod(pod)
+        with _watched(volume, project) as watch:
+            watch.events.wait(WatchStarted, timeout=60)
+            looker = Looker(volume)
+            filler = f"{place}/others.bin"
+            _in_node(volume, "sh", "-c", f"'head -c 10000000 /dev/zero > {filler} || true'")
+            before = volume.held()
+            for number in range(20):
+                (project.dag_folder / f"f{number}.py").write_bytes(_signed(1_000 + number))
+            [*_, notice] = watch.events.wait(Notice, 20, timeout=60)
+            assert "no space left" in notice.message
+            assert volume.held() == before  # not one of them is half there, or gone
+            _in_node(volume, "rm", filler)
+            wait_for(lambda: volume.held() == tree(project.folder), "all of it, by itself", 120)
+            assert len(watch.events.of(Notice)) == 20  # told once for each file
+            looks, torn, missing = looker.result()
+            assert looks > 100
+            assert (torn, missing) == (0, 0)
+    finally:
+        for pod in ("agent", "reader"):
+            volume.delete_pod(pod)
+        _in_node(volume, "umount", place)
+        for pod in ("agent", "reader"):
+            volume.make_pod(pod)
 
 
 def test_the_claim_is_deleted_and_made_anew(volume: Volume, tmp_path: Path) -> None:
@@ -311,6 +471,23 @@ def test_the_sync_dags_job_and_the_agent_refuse_each_other(volume: Volume, tmp_p
             volume.open_agent(_Deaf())
     finally:
         holding.close()
+
+
+def test_minikube_is_stopped_and_started(volume: Volume, tmp_path: Path) -> None:
+    """The node ends under the watch and comes back, with the API server on another port of this machine."""
+    project = project_at(tmp_path)
+    chance = random.Random(8)
+    with _watched(volume, project) as watch:
+        watch.events.wait(WatchStarted, timeout=60)
+        looker = Looker(volume)
+        _changes(project.dag_folder, chance, "before.py")
+        minikube = ["minikube", "-p", volume.profile]
+        subprocess.run([*minikube, "stop"], check=True, capture_output=True)
+        _changes(project.dag_folder, chance, "stopped.py")
+        subprocess.run([*minikube, "start", "--keep-context"], check=True, capture_output=True)
+        watch.events.wait(ConnectionChanged, 3, timeout=300)
+        _changes(project.dag_folder, chance, "started.py")
+        _steady(volume, project, watch, looker)
 
 
 class _Deaf:

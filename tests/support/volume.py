@@ -127,12 +127,17 @@ class Volume:
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "airflow-dag-pvc"}, "spec": spec}
         )
 
-    def make_pod(self, name: str) -> None:
-        """The agent's pod (claim writable at /devenv/claim) or the reader's (folder `dags`, read-only)."""
+    def make_pod(self, name: str, command: Sequence[str] = ("sleep", "infinity")) -> None:
+        """The agent's pod (claim writable at /devenv/claim) or a reader's (folder `dags`, read-only)."""
         volumes = [{"name": "dags", "persistentVolumeClaim": {"claimName": "airflow-dag-pvc"}}]
         read = {"name": "dags", "mountPath": "/opt/airflow/dags", "subPath": "dags", "readOnly": True}
         write = {"name": "dags", "mountPath": "/devenv/claim"}
-        self._apply(_pod(name, volumes, [write, read] if name == "agent" else [read]))
+        pod = _pod(name, volumes, [write, read] if name == "agent" else [read])
+        container = pod["spec"]["containers"][0]
+        container["command"] = ["dumb-init", "--", *command]
+        container["volumeMounts"].append({"name": "results", "mountPath": "/results"})
+        volumes.append({"name": "results", "emptyDir": {}})
+        self._apply(pod)
         self.wait_running(name)
 
     def make_configmap_reader(self) -> None:

@@ -211,6 +211,30 @@ def test_a_file_truncated_just_now_is_waited_for(dags: Path) -> None:
     assert reader.scan().entries["dags/dag.py"].size == 0
 
 
+def test_a_file_emptied_between_the_listing_and_the_reading_is_waited_for(
+    dags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor's truncation that falls into the scan: half a save, which the listing does not show."""
+    dag = dags / "dag.py"
+    dag.write_text("first")
+    reader = scanner(dags)
+    reader.scan()
+    dag.write_text("second")
+    original = os.open
+
+    def truncated(name: object, *rest: object, **named: object) -> int:
+        os.truncate(dag, 0)
+        return original(name, *rest, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan_module.os, "open", truncated)
+        seen = reader.scan()
+    assert seen.unsettled == {"dags/dag.py"}
+    assert seen.entries["dags/dag.py"].digest == digest(b"first")
+    dag.write_text("second")
+    assert reader.scan().entries["dags/dag.py"].digest == digest(b"second")
+
+
 def test_a_root_that_vanishes_and_comes_back(dags: Path) -> None:
     (dags / "dag.py").write_text("x")
     reader = scanner(dags)
