@@ -10,7 +10,7 @@ import json
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from devenv.cluster.errors import (
 from devenv.cluster.kinds import KINDS, Kind, apply_rank
 from devenv.cluster.objects import Object, Objects, environment_of
 from devenv.cluster.streams import Stop, Stream, WatchEvent, watch_objects
+from devenv.errors import DevenvError
 
 if TYPE_CHECKING:
     import urllib3
@@ -49,11 +50,13 @@ class Cluster:
     Args:
         context: the context's name; never the current one by default.
         access: how to reach it, see `Cluster.open`.
+        read_again: reads how to reach it anew, see `Cluster.moved`.
     """
 
-    def __init__(self, context: str, access: Access) -> None:
+    def __init__(self, context: str, access: Access, read_again: Callable[[], Access] | None = None) -> None:
         self.context = context
         self.access = access
+        self._read_again = read_again
         self._discovered: dict[tuple[str, str], Kind] = {}
         self._lock = threading.Lock()
         self._pool_made: urllib3.PoolManager | None = None
@@ -66,9 +69,30 @@ class Cluster:
             ContextMissing: there is no such context.
         """
         paths = [kubeconfig] if kubeconfig else kubeconfig_paths(environment.variables, environment.home)
-        access = open_access(context, paths)
-        proxy = access.proxy or proxy_of_environment(access.server, environment.variables)
-        return cls(context, replace(access, proxy=proxy))
+
+        def read() -> Access:
+            access = open_access(context, paths)
+            proxy = access.proxy or proxy_of_environment(access.server, environment.variables)
+            return replace(access, proxy=proxy)
+
+        return cls(context, read(), read)
+
+    def moved(self) -> bool:
+        """Whether the kubeconfig names another address now, which is then used; asked when nothing answers.
+
+        Where Docker is in a virtual machine (macOS, Windows), minikube's API server has another port after each start.
+        """
+        if self._read_again is None:
+            return False
+        try:
+            access = self._read_again()
+        except DevenvError:
+            return False  # minikube is rewriting it, or the context is gone: the caller says what it saw
+        with self._lock:
+            if access.server == self.access.server:
+                return False
+            self.access, self._pool_made = access, None
+        return True
 
     # --- objects ---
 
@@ -425,6 +449,8 @@ class Cluster:
                 retries=urllib3.Retry(total=1, connect=0, read=1, redirect=0, status=0, allowed_methods=None),
             )
         except urllib3.exceptions.HTTPError as error:
+            if self.moved():
+                return self._send(method, path, query, body, content_type, read_timeout=read_timeout, preload=preload)
             raise ClusterUnreachable(
                 f"The cluster of context {self.context!r} does not answer at {self.access.server}: {_cause(error)}",
                 hint="`devenv status` shows what runs; `devenv up` starts what does not.",

@@ -121,6 +121,8 @@ def open_websocket(
     try:
         connection = _connect(parts.hostname or "", port, access.tls, access.server_name or parts.hostname or "")
     except OSError as error:
+        if cluster.moved():
+            return open_websocket(cluster, path, query, protocols)
         raise ClusterUnreachable(
             f"The cluster of context {cluster.context!r} does not answer at {access.server}: {error}",
             hint="`devenv status` shows what runs; `devenv up` starts what does not.",

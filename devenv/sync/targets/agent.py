@@ -86,6 +86,10 @@ class ClaimInUse(RefusedError):
     code = "DEVENV-501"
 
 
+class ClaimBusy(TargetLost):
+    """An agent of the same environment in a pod that is about to end still holds the claim; trying again helps."""
+
+
 class AgentBroken(PlatformError):
     """The agent did not start beside the DAG volume, or cannot use it; its own words are shown."""
 
@@ -248,7 +252,7 @@ class AgentTarget:
         if reason == "job":
             raise JobIsWriting(message, hint=JOB_HINT)
         if reason == "busy":
-            raise TargetLost(message)
+            raise ClaimBusy(message)
         raise AgentBroken(message)
 
     # Target

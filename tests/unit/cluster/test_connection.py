@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -93,6 +94,21 @@ def test_what_starts_pods_is_applied_last_and_by_server_side_apply(server: Serve
         "/apis/apps/v1/namespaces/airflow/deployments/web",
     ]
     assert patched[0][1] == {"fieldManager": "devenv", "force": "true"}
+
+
+def test_an_api_server_that_moved_to_another_port_is_found_there(server: Server) -> None:
+    """minikube's, after `minikube stop` and `start`, where Docker is in a virtual machine."""
+    here = server.cluster.access
+    gone = replace(here, server="http://127.0.0.1:1")
+    kubeconfig = [gone]
+    cluster = Cluster("test", gone, lambda: kubeconfig[0])
+    with pytest.raises(ClusterUnreachable):
+        cluster.get("Secret", "seed", "airflow")
+    kubeconfig[0] = here
+    assert cluster.get("Secret", "seed", "airflow") is None
+    assert server.asked
+    assert cluster.access.server == here.server
+    cluster.close()
 
 
 def test_somebody_elses_object_is_never_applied_over(server: Server) -> None:
