@@ -1,8 +1,8 @@
 """Images of the laptop's Docker engine into minikube's node, while its control plane still boots.
 
 With the docker driver they go as one stream from `docker save` into the node's own runtime, so that layers which
-several images share travel once; Docker gathers them while the node is still being made. With any other driver they
-go by `minikube image load`.
+several images share travel once, and those that a containerd node has already stay at home; Docker gathers them while
+the node is still being made. With any other driver they go by `minikube image load`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from devenv.backends.minikube.engine import engine
 from devenv.backends.minikube.errors import ImagesNotLoaded
+from devenv.backends.minikube.layers import copy_without, laptop_layers, node_blobs
 from devenv.environment import Environment
 from devenv.errors import DevenvError
 from devenv.process import run, start, stop
@@ -46,18 +49,6 @@ def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, s
             with contextlib.suppress(docker.errors.DockerException, OSError):
                 found[name] = str(client.images.get(name).id)
     return found
-
-
-def engine(variables: Mapping[str, str]) -> docker.DockerClient:  # type: ignore[name-defined]  # noqa: F821
-    """The engine that the docker command line uses: `DOCKER_HOST`, or its current context (Docker Desktop, Colima)."""
-    import docker
-    from docker.context import ContextAPI
-
-    if variables.get("DOCKER_HOST"):
-        return docker.from_env(environment=dict(variables))
-    context = ContextAPI.get_current_context()
-    host = context.Host if context is not None else None
-    return docker.DockerClient(base_url=host, timeout=30) if host else docker.from_env(environment=dict(variables))
 
 
 def full_name(image: str) -> str:
@@ -160,7 +151,7 @@ class Loader:
             ImagesNotLoaded: neither way worked.
             KeyboardInterrupt: it was cancelled.
         """
-        if not images or (runtime in _IMPORT and self._stream(images, _IMPORT[runtime])):
+        if not images or (runtime in _IMPORT and self._stream(images, runtime)):
             return
         if self._cancelled:
             raise KeyboardInterrupt
@@ -173,7 +164,7 @@ class Loader:
                 detail=error.detail or error.message,
             ) from error
 
-    def _stream(self, images: Sequence[str], into: Sequence[str]) -> bool:
+    def _stream(self, images: Sequence[str], runtime: str) -> bool:
         """`docker save` into the node's runtime; False when that failed."""
         with self._change:
             gathered, self._gathered = self._gathered, None
@@ -186,25 +177,39 @@ class Loader:
             if gathered is not None
             else start(["docker", "save", *images], variables=variables, stderr=subprocess.DEVNULL)
         )
+        held = self._held(images, runtime)
         take = start(
-            ["docker", "exec", "-i", self._minikube.profile, *into],
-            stdin=save.stdout,
+            ["docker", "exec", "-i", self._minikube.profile, *_IMPORT[runtime]],
+            stdin=subprocess.PIPE if held else save.stdout,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             variables=variables,
         )
         assert save.stdout is not None
-        save.stdout.close()  # so that `docker save` ends when the other side does
         with self._change:
             self._children += [save, take]
             cancelled = self._cancelled
         if cancelled:
             self.cancel()
         try:
+            if held:
+                assert take.stdin is not None
+                copy_without(held, save.stdout, take.stdin)
+            else:
+                save.stdout.close()  # so that `docker save` ends when the other side does
             return take.wait() == 0 and save.wait() == 0
+        except (OSError, tarfile.TarError):
+            return False
         finally:
             for child in (save, take):
                 stop(child, grace=1.0)
+
+    def _held(self, images: Sequence[str], runtime: str) -> frozenset[str]:
+        """What the node has, where some of the images' layers are among it: all but the last of a rebuilt image."""
+        if runtime != "containerd":
+            return frozenset()
+        held = node_blobs(self._minikube.profile, self._environment.variables)
+        return held if held & laptop_layers(images, self._environment) else frozenset()
 
     def cancel(self) -> None:
         """Ends a running load, or what was gathered for one."""

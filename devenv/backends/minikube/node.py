@@ -62,7 +62,7 @@ def publish_anew(profile: str, ports: Mapping[int, int], variables: Mapping[str,
     Raises:
         docker.errors.DockerException: Docker refused; the old container is then still there.
     """
-    from devenv.backends.minikube.images import engine
+    from devenv.backends.minikube.engine import engine
 
     old_name = f"{profile}-devenv-old"
     with contextlib.closing(engine(variables)) as client:
@@ -86,7 +86,7 @@ def publish_anew(profile: str, ports: Mapping[int, int], variables: Mapping[str,
         }
         api.rename(profile, old_name)
         try:
-            api.create_container_from_config(config, profile)
+            api.create_container_from_config(config, profile)  # type: ignore[no-untyped-call]
             # minikube throws away a container that was made and never started, and makes one of its own.
             api.start(profile)
         except BaseException:
