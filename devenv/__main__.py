@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
 
         out.write(f"devenv {__version__}\n")
         return 0
+    gc.set_threshold(100_000)  # looking for cycles among classes that are just being made took a quarter of `status`
     from devenv.cli.boundary import run
 
     return run(given, session)

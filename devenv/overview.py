@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.sync.lock import Holder, holder
-from devenv.vault import staleness
-from devenv.vault.staleness import StalePod
 
 if TYPE_CHECKING:
     from devenv.airflow.client import Dag, Heartbeat, ImportProblem, Run
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
+    from devenv.vault.staleness import StalePod
 
 _RUNS = 5
 
@@ -34,7 +33,7 @@ class Overview:
         runs: the runs that were made last.
         heartbeats: Airflow's own word on its parts.
         silent: why Airflow itself could not be asked, or "".
-        stale: pods that run with secrets which have changed since, and which.
+        stale: pods (or local processes) that run with secrets which have changed since, and which.
         listed: the DAGs themselves.
     """
 
@@ -87,6 +86,10 @@ def look(project: Project, backend: Backend) -> Overview:
 def _stale(project: Project, backend: str) -> tuple[StalePod, ...]:
     try:
         cluster = cluster_of(project, backend)
-        return tuple(staleness.look(project, cluster)) if cluster is not None else ()
+        if cluster is None:
+            return ()
+        from devenv.vault import staleness
+
+        return tuple(staleness.look(project, cluster))
     except DevenvError:
         return ()  # it is not up, which the status says

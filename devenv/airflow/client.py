@@ -19,6 +19,8 @@ from devenv.errors import DevenvError, ExitCode, TimedOut
 from devenv.verdict import clean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from devenv.backends.base import Credentials
 
 _PAGE = 100
@@ -176,18 +178,19 @@ class AirflowClient:
     besides what it names itself.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, release: str) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, release: str, kept: Path | None = None) -> None:
         """Connects to nothing yet.
 
         Args:
             base_url: where Airflow's page answers: "http://127.0.0.1:8080".
             credentials: its user and password.
             release: Airflow's release: "2.7.2".
+            kept: a file (0600) where the log-in is kept for the next command, or None.
         """
         self.base_url = base_url.rstrip("/")
         self.release = release
         self.major = 2 if release.startswith("2.") else 3
-        self._rest = RestSession(base_url, credentials, major=self.major)
+        self._rest = RestSession(base_url, credentials, major=self.major, kept=kept)
 
     def close(self) -> None:
         """Ends the session; never raises."""

@@ -1,25 +1,30 @@
 """One kept session with Airflow's REST API: log-in, errors in a person's words, bounded answers.
 
-A log-in is done once per session, because checking a password costs the webserver 100 to 200 ms by design
-(it hashes it): 2.x by the form of its log-in page, whose cookie the API takes where `[api] auth_backends` holds
-`airflow.api.auth.backend.session` (17 ms a request instead of 110; basic authentication otherwise), 3.x by a
-token from `/auth/token`.
+A log-in is done once and kept in a file for the next command, because checking a password costs the webserver 100 to
+200 ms by design (it hashes it), and Airflow 2.x takes no more than five of them in 40 seconds. 2.x: by the form of its
+log-in page, whose cookie the API takes where `[api] auth_backends` holds `airflow.api.auth.backend.session` (17 ms a
+request instead of 110; basic authentication otherwise). 3.x: by a token from `/auth/token`.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import http.client
 import json
+import os
 import re
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
 from devenv.errors import DevenvError, ExitCode, PlatformError
 from devenv.verdict import clean
 
 if TYPE_CHECKING:
-    import requests
-
     from devenv.backends.base import Credentials
 
 _ANSWER_LIMIT = 64 * 1024 * 1024
@@ -71,10 +76,77 @@ class _Answer:
     body: bytes
 
 
+class _Connections:
+    """Kept connections to one address, and the headers and cookies of who asks.
+
+    By `http.client`: `requests` alone takes longer to import than Airflow takes to answer. It asks no proxy, which on
+    a laptop may be set for everything, 127.0.0.1 included.
+    """
+
+    def __init__(self, base_url: str, timeout: float) -> None:
+        self._address = urlsplit(base_url)
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        self.headers: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}
+
+    def exchange(self, method: str, path: str, body: bytes | None, content_type: str) -> _Answer:
+        """One request and its whole answer.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection broke, or was not made.
+        """
+        headers = {"Accept": "application/json", **self.headers}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        with self._lock:  # a connection that Airflow has closed meanwhile costs a second try, which only a read has
+            connection = self._idle.pop() if self._idle and method == "GET" else self._connect()
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            received = _body(answer)
+        except BaseException:
+            connection.close()
+            raise
+        for line in answer.headers.get_all("Set-Cookie", []):
+            name, _, value = line.partition(";")[0].partition("=")
+            self.cookies[name.strip()] = value.strip()
+        if answer.will_close:
+            connection.close()
+        else:
+            with self._lock:
+                self._idle.append(connection)
+        kind = clean(answer.headers.get("Content-Type", ""), 80)
+        return _Answer(answer.status, clean(answer.reason, 80), kind, received)
+
+    def close(self) -> None:
+        """Ends the connections that are idle."""
+        with self._lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        https = self._address.scheme == "https"
+        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
+        return kind(self._address.hostname or "127.0.0.1", self._address.port, timeout=self._timeout)
+
+
 class RestSession:
     """Requests to one Airflow; may be used by several threads."""
 
-    def __init__(self, base_url: str, credentials: Credentials, *, major: int, timeout: float = 15.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        major: int,
+        timeout: float = 15.0,
+        kept: Path | None = None,
+    ) -> None:
         """Connects to nothing yet.
 
         Args:
@@ -82,15 +154,17 @@ class RestSession:
             credentials: user and password of Airflow's page.
             major: 2 or 3, the generation of the API.
             timeout: seconds that Airflow may take to connect, and between two pieces of an answer.
+            kept: a file (0600) where the log-in is kept for the next session, or None.
         """
         self.base_url = base_url.rstrip("/")
         self.prefix = "/api/v1" if major == 2 else "/api/v2"
         self._major = major
         self._credentials = credentials
         self._timeout = timeout
+        self._kept = kept
         self._lock = threading.Lock()
-        self._session: requests.Session | None = None
-        self._anonymous: requests.Session | None = None
+        self._session: _Connections | None = None
+        self._anonymous = _Connections(self.base_url, timeout)
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON at a path of the API ("/dags"); asked once more when the connection breaks.
@@ -109,18 +183,15 @@ class RestSession:
 
     def open_page(self, path: str) -> Any:
         """The JSON of a page that needs no log-in ("/health"); raises as `get` does."""
-        with self._lock:
-            if self._anonymous is None:
-                self._anonymous = self._new_session()
         return self._decode(self._exchange(self._anonymous, "GET", path), path)
 
     def close(self) -> None:
         """Ends the session; never raises."""
         with self._lock:
-            for session in (self._session, self._anonymous):
-                if session is not None:
-                    session.close()
-            self._session = self._anonymous = None
+            if self._session is not None:
+                self._session.close()
+            self._anonymous.close()
+            self._session = None
 
     def _json(self, method: str, path: str, *, query: dict[str, object], body: object = None) -> Any:
         session = self._logged_in()
@@ -130,29 +201,32 @@ class RestSession:
             with self._lock:
                 if self._session is session:
                     self._session = None
+                    self._forget()
+                    session.close()
             answer = self._exchange(self._logged_in(), method, url, query=query, body=body)
         return self._decode(answer, path)
 
-    def _new_session(self) -> requests.Session:
-        import requests
-
-        session = requests.Session()
-        session.trust_env = False  # a laptop's proxy must not be asked for 127.0.0.1
-        session.headers["Accept"] = "application/json"
-        return session
-
-    def _logged_in(self) -> requests.Session:
+    def _logged_in(self) -> _Connections:
         with self._lock:
             if self._session is None:
-                session = self._new_session()
-                if self._major == 2:
-                    self._log_in_by_form(session)
-                else:
-                    self._log_in_by_token(session)
+                session = _Connections(self.base_url, self._timeout)
+                if not self._recall(session):
+                    self._log_in(session)
+                    self._keep(session)
                 self._session = session
             return self._session
 
-    def _log_in_by_form(self, session: requests.Session) -> None:
+    def _log_in(self, session: _Connections) -> None:
+        try:
+            if self._major == 2:
+                self._log_in_by_form(session)
+            else:
+                self._log_in_by_token(session)
+        except DevenvError:
+            session.close()
+            raise
+
+    def _log_in_by_form(self, session: _Connections) -> None:
         user, password = self._credentials.user, self._credentials.password
         page = self._exchange(session, "GET", "/login/")
         token = _CSRF_TOKEN.search(page.body.decode("utf-8", "replace"))
@@ -163,17 +237,52 @@ class RestSession:
                 return
         # The API takes no cookie here, or the page is another one (LDAP, OAuth): the password with each request.
         session.cookies.clear()
-        session.auth = (user, password)
+        session.headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
         if self._exchange(session, "GET", f"{self.prefix}/pools", query={"limit": 1}).status == 401:
             raise self._login_refused()
 
-    def _log_in_by_token(self, session: requests.Session) -> None:
+    def _log_in_by_token(self, session: _Connections) -> None:
         body = {"username": self._credentials.user, "password": self._credentials.password}
         answer = self._exchange(session, "POST", "/auth/token", body=body)
         if answer.status in (400, 401, 403):
             raise self._login_refused()
         token = self._decode(answer, "/auth/token").get("access_token")
         session.headers["Authorization"] = f"Bearer {token}"
+
+    def _recall(self, session: _Connections) -> bool:
+        """Takes the log-in of an earlier session over, where one was kept; whether it still holds, an answer says."""
+        if self._kept is None:
+            return False
+        try:
+            kept = json.loads(self._kept.read_text(encoding="utf-8"))
+            if kept["who"] != self._who():
+                return False
+            session.cookies, session.headers = dict(kept["cookies"]), dict(kept["headers"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def _keep(self, session: _Connections) -> None:
+        """Keeps the log-in for the next command: Airflow lets nobody log in more than five times in 40 seconds."""
+        if self._kept is None or "Basic" in session.headers.get("Authorization", ""):
+            return
+        text = json.dumps({"who": self._who(), "cookies": session.cookies, "headers": session.headers})
+        temporary = self._kept.with_name(f".{self._kept.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # then the next command logs in again
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+                stream.write(text)
+            temporary.replace(self._kept)
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            with contextlib.suppress(OSError):
+                self._kept.unlink(missing_ok=True)
+
+    def _who(self) -> list[str]:
+        """What a kept log-in is good for; another password or port is another log-in."""
+        secret = f"{self._credentials.user}:{self._credentials.password}"
+        return [self.base_url, hashlib.sha256(secret.encode()).hexdigest()]
 
     def _login_refused(self) -> AirflowLoginRefused:
         return AirflowLoginRefused(
@@ -184,7 +293,7 @@ class RestSession:
 
     def _exchange(
         self,
-        session: requests.Session,
+        session: _Connections,
         method: str,
         url: str,
         *,
@@ -192,35 +301,24 @@ class RestSession:
         body: object = None,
         form: dict[str, str] | None = None,
     ) -> _Answer:
-        import requests
-
-        def once() -> _Answer:
-            with session.request(
-                method,
-                self.base_url + url,
-                params={name: str(value) for name, value in (query or {}).items() if value is not None},
-                json=body,
-                data=form,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                kind = clean(answer.headers.get("Content-Type", ""), 80)
-                return _Answer(answer.status_code, clean(answer.reason, 80), kind, _body(answer))
-
+        asked = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        path = f"{url}?{urlencode(asked)}" if asked else url
+        data = urlencode(form).encode() if form else json.dumps(body).encode() if body is not None else None
+        kind = "application/x-www-form-urlencoded" if form else "application/json"
         try:
             try:
-                return once()
-            except (requests.ConnectionError, requests.Timeout):
+                return session.exchange(method, path, data, kind)
+            except (OSError, http.client.HTTPException):
                 if method != "GET":
                     raise
                 # An idle connection was closed, or the laptop is busy: what changes nothing is asked again.
-                return once()
-        except requests.Timeout as error:
+                session.close()
+                return session.exchange(method, path, data, kind)
+        except TimeoutError as error:
             raise AirflowUnreachable(
                 f"Airflow at {self.base_url} did not answer within {self._timeout:.0f} s", hint="devenv status"
             ) from error
-        except requests.RequestException as error:
+        except (OSError, http.client.HTTPException) as error:
             raise AirflowUnreachable(
                 f"Airflow does not answer at {self.base_url}: {_reason(error)}", hint="devenv status"
             ) from error
@@ -254,26 +352,23 @@ class RestSession:
             ) from error
 
 
-def _body(answer: requests.Response) -> bytes:
+def _body(answer: http.client.HTTPResponse) -> bytes:
     """The whole answer, but not without end."""
-    import requests
-
-    received = bytearray()
-    for piece in answer.iter_content(64 * 1024):
-        received += piece
-        if len(received) > _ANSWER_LIMIT:
-            raise requests.RequestException(f"the answer is longer than {_ANSWER_LIMIT >> 20} MiB")
-    return bytes(received)
+    received = answer.read(_ANSWER_LIMIT + 1)
+    if len(received) > _ANSWER_LIMIT:
+        raise http.client.HTTPException(f"the answer is longer than {_ANSWER_LIMIT >> 20} MiB")
+    if answer.length:
+        raise http.client.IncompleteRead(received, answer.length)
+    return received
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause, without the Python objects that requests names."""
-    text = str(error)
-    if "refused" in text:
+    """The cause in a person's words."""
+    if isinstance(error, ConnectionRefusedError):
         return "connection refused"
-    if "Remote end closed" in text or "reset" in text:
+    if isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
         return "the connection was closed without an answer"
-    return clean(text, 300)
+    return clean(str(error) or type(error).__name__, 300)
 
 
 def _detail(answer: _Answer) -> str:

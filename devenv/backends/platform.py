@@ -305,7 +305,10 @@ class PlatformBackend(ABC):
         """See `Backend`."""
         from devenv.airflow.client import AirflowClient
 
-        return AirflowClient(self.url(self.release.page), self.credentials(), self.project.settings.airflow.version)
+        kept = self.project.data_folder / "airflow-login.json"
+        return AirflowClient(
+            self.url(self.release.page), self.credentials(), self.project.settings.airflow.version, kept
+        )
 
     def vault(self) -> hvac.Client:
         """See `Backend`."""
@@ -418,7 +421,7 @@ class PlatformBackend(ABC):
     def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
         """See `Backend`; `kubectl cp` where sessions to one and the same pod keep breaking (said aloud)."""
         from devenv.sync.roots import roots_of
-        from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
+        from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimBusy, Owner
         from devenv.sync.targets.configmap import ConfigMapTarget
         from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
 
@@ -444,10 +447,17 @@ class PlatformBackend(ABC):
             take_over=take_over,
             vault_mount=settings.vault.mount,
         )
-        return AgentTarget(self._agent_session, listener, owner, roots, options)
+        try:
+            return AgentTarget(self._agent_session, listener, owner, roots, options)
+        except ClaimBusy:
+            self._sessions.clear()  # the session held; it is the claim that did not
+            raise
 
     def _sessions_break(self) -> bool:
-        """Whether several sessions were opened to one pod within a short time: something between cuts them."""
+        """Whether several sessions to one pod began within a short time: something between cuts them.
+
+        Sessions that could not even begin do not count: the API server or the node is starting again.
+        """
         if len(self._sessions) < _SESSIONS:
             return False
         (first, pod), (last, other) = self._sessions[0], self._sessions[-1]
@@ -466,15 +476,20 @@ class PlatformBackend(ABC):
         variables = self.project.environment.variables
         try:
             pod = self._pod_of(AGENT)
-            self._sessions.append((self.project.environment.monotonic(), pod))
+            session: Duplex | None = None
             if self.project.settings.sync.transport == "agent":
                 try:
-                    return exec_duplex(self.cluster(), self.namespace, pod, AGENT, agent_command())
+                    session = exec_duplex(self.cluster(), self.namespace, pod, AGENT, agent_command())
                 except ExecRefused as error:
                     if not self.cluster().access.proxy:
                         raise
                     self.report(Notice("info", f"{error.message}; syncing over `kubectl exec`"))
-            return KubectlDuplex(self.kubectl(), self.namespace, pod, AGENT, agent_command(), variables=variables)
+            if session is None:
+                session = KubectlDuplex(
+                    self.kubectl(), self.namespace, pod, AGENT, agent_command(), variables=variables
+                )
+            self._sessions.append((self.project.environment.monotonic(), pod))
+            return session
         except AccessDenied:
             raise
         except (ClusterError, NotDeployed) as error:

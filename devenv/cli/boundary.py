@@ -17,7 +17,7 @@ from types import FrameType
 
 import typer
 
-from devenv.cli.context import Session, console, session_of
+from devenv.cli.context import Session, close_console, console, session_of
 from devenv.environment import Environment
 from devenv.errors import DevenvError, ExitCode, UsageError
 
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str], session: Session | None = None) -> int:
         except Exception as error:  # noqa: BLE001 (what is not a DevenvError is a defect)
             return _failed(_defect(error, arguments, current.environment))
         finally:
-            console().close()
+            close_console()
 
 
 def _failed(error: DevenvError) -> int:

@@ -14,6 +14,7 @@ does not declare them, it reads `session()`.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,9 @@ class Session:
 
 
 _session: ContextVar[Session] = ContextVar("session")
-_console: ContextVar[Console] = ContextVar("console")
+_made: list[Console] = []
+"""The console of the current run; at most one. Not in a `ContextVar`, which other threads do not see."""
+_making = threading.Lock()
 
 
 def session() -> Session:
@@ -111,17 +114,30 @@ def backend_from(project: Project, flag: str | None = None) -> Backend:
 
 
 def reporter_from() -> Reporter:
-    """Tells the person of this run what happens, in the form that its flags and streams ask for."""
-    return console().report
+    """Tells the person of this run what happens, in the form that its flags and streams ask for.
+
+    The console, which takes longer to import than all else, is made when there is something to tell.
+    """
+    current = session()
+    return lambda event: _console_of(current).report(event)
 
 
 def console() -> Console:
     """Where this run writes: data on standard output, messages on standard error."""
-    from devenv.console.console import Console
+    return _console_of(session())
 
-    current = session()
-    made = _console.get(None)
-    if made is None or made.session is not current:
-        made = Console(current)
-        _console.set(made)
-    return made
+
+def close_console() -> None:
+    """Ends the live display, where something was written at all."""
+    with _making:
+        if _made:
+            _made[0].close()
+
+
+def _console_of(current: Session) -> Console:
+    with _making:
+        if not _made or _made[0].session is not current:
+            from devenv.console.console import Console
+
+            _made[:] = [Console(current)]
+        return _made[0]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from devenv.cli.context import backend_from, console, project_from
-from devenv.cli.summary import print_summary
-from devenv.console.tables import table
 from devenv.console.words import elapsed, plural
 from devenv.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.text import Text
 
     from devenv.overview import Overview
 
@@ -45,11 +45,15 @@ def command(
 
     project = project_from()
     backend = backend_from(project)
-    out = console()
     if watch:
         _watch(lambda: look(project, backend))
         return ExitCode.OK
-    overview = look(project, backend)
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(look, project, backend)
+        out = console()  # what shows the answer is imported while the environment is asked
+        from devenv.cli.summary import print_summary
+
+        overview = asked.result()
     out.record("status", _plain(overview))
     out.print(*lines(overview, out.renderer.width, out.session.environment.now()))
     if overview.status.state in ("up", "partly"):
@@ -59,6 +63,10 @@ def command(
 
 def lines(overview: Overview, width: int, now: float) -> list[Text]:
     """The overview as text."""
+    from rich.text import Text
+
+    from devenv.console.tables import table
+
     status = overview.status
     style = {"up": "bold green", "partly": "bold yellow"}.get(status.state, "bold red")
     shown: list[Text | str] = [
@@ -100,6 +108,10 @@ def lines(overview: Overview, width: int, now: float) -> list[Text]:
 
 
 def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
+    from rich.text import Text
+
+    from devenv.console.tables import table
+
     shown: list[Text | str] = []
     if overview.dags:
         total = plural(sum(overview.dags.values()), "DAG")
@@ -135,6 +147,7 @@ def _watch(look: Callable[[], Overview]) -> None:
             time.sleep(_LOOK_SECONDS)
     from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
     with Live(console=out.out.console(), screen=True, auto_refresh=False) as live:
         while True:

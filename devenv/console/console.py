@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from devenv.console.json_lines import JsonLines
-from devenv.console.notify import Notifier
 from devenv.console.render import Renderer
 from devenv.console.tables import Cell, table
 from devenv.console.terminal import Terminal
-from devenv.console.text import TextReporter
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Event
 
 if TYPE_CHECKING:
     from devenv.cli.context import Session
+    from devenv.console.json_lines import JsonLines
+    from devenv.console.notify import Notifier
+    from devenv.console.text import TextReporter
     from devenv.settings.schema import TerminalSettings
 
 
@@ -55,11 +55,24 @@ class Console:
         self._text: TextReporter | None = None
         self._json: JsonLines | None = None
         if session.output == "json":
+            from devenv.console.json_lines import JsonLines
+
             self._json = JsonLines(environment.stdout, environment.now, self._reader_is_gone)
-        else:
-            self._text = TextReporter(
-                self.messages, quiet=session.quiet, verbose=session.verbose, monotonic=environment.monotonic
-            )
+
+    def _told(self) -> TextReporter:
+        """What tells a person; imported and made when there is something to tell."""
+        with self._lock:
+            if self._text is None:
+                from devenv.console.text import TextReporter
+
+                session = self.session
+                self._text = TextReporter(
+                    self.messages,
+                    quiet=session.quiet,
+                    verbose=session.verbose,
+                    monotonic=session.environment.monotonic,
+                )
+            return self._text
 
     @property
     def json(self) -> bool:
@@ -75,8 +88,8 @@ class Console:
         """The `Reporter` of this run: may be called from any thread, never raises."""
         if self._json is not None:
             self._json.report(event)
-        elif self._text is not None:
-            self._text.report(event)
+        else:
+            self._told().report(event)
         if self._notifier is not None:
             self._notifier.report(event)
 
@@ -97,8 +110,8 @@ class Console:
 
     def hint(self, text: str) -> None:
         """A next command, as a message; with `-o json`, and with `-q`, nothing."""
-        if self._text is not None and not self.session.quiet:
-            self._text.show([Text(f"→ {text}", "cyan")])
+        if self._json is None and not self.session.quiet:
+            self._told().show([Text(f"→ {text}", "cyan")])
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[Cell]]) -> None:
         """Writes rows under headings to standard output, cut to the terminal's width."""
@@ -154,6 +167,8 @@ class Console:
     def notify(self, settings: TerminalSettings) -> None:
         """From now on, rings the bell and shows notifications as the settings say."""
         if settings.bell or settings.notify:
+            from devenv.console.notify import Notifier
+
             self._notifier = Notifier(settings, self.messages, self.report)
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ def devenv(made: World, *arguments: str) -> Done:
 def test_one_session_is_logged_in_once_and_by_cookie(client: AirflowClient) -> None:
     assert client.version() == "2.7.2"
     assert client._rest._session is not None
-    assert client._rest._session.auth is None
+    assert "Authorization" not in client._rest._session.headers
     assert "session" in client._rest._session.cookies
     health = client.health()
     assert health["scheduler"].status == health["metadatabase"].status == "healthy"

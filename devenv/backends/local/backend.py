@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from devenv import process
 from devenv.airflow.releases import Release
 from devenv.backends.base import Component, Credentials, EnvironmentStatus, Health, LogQuery
-from devenv.backends.local import airflow_processes, steps
 from devenv.backends.local.client import SupervisorClient
 from devenv.backends.local.component import ComponentState, exit_words
 from devenv.backends.local.errors import NotRunning
@@ -54,6 +53,8 @@ class LocalBackend:
 
     def up_steps(self) -> Sequence[Step]:
         """See `Backend`; a supervisor that these steps start ends with this process unless they all end well."""
+        from devenv.backends.local import steps
+
         kinds = (
             steps.Preflight,
             steps.InstallAirflow,
@@ -69,14 +70,20 @@ class LocalBackend:
 
     def down_steps(self) -> Sequence[Step]:
         """See `Backend`."""
+        from devenv.backends.local import steps
+
         return [steps.Stop(self._session, self._report)]
 
     def destroy_steps(self) -> Sequence[Step]:
         """See `Backend`."""
+        from devenv.backends.local import steps
+
         return [steps.Stop(self._session, self._report), steps.Remove(self._session, self._report)]
 
     def destroys(self) -> Sequence[str]:
         """See `Backend`."""
+        from devenv.backends.local import steps
+
         return [str(path) for path in steps.removed_paths(self._session) if path.exists()]
 
     @contextmanager
@@ -99,6 +106,8 @@ class LocalBackend:
 
     def reconcile(self, report: Reporter) -> None:
         """Installs a changed `requirements.txt` beside the running environment, then starts Airflow again from it."""
+        from devenv.backends.local import steps
+
         for kind in (steps.InstallAirflow, steps.CompileAirflow, steps.RenderSecrets, steps.StartAirflow):
             step = kind(self._session, report)
             if step.check():
@@ -131,6 +140,7 @@ class LocalBackend:
 
     def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
         """See `Backend`: the agent as a child process, on the claim in `.devenv/`."""
+        from devenv.backends.local import airflow_processes
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
         from devenv.sync.targets.child import ChildDuplex
@@ -161,7 +171,9 @@ class LocalBackend:
         from devenv.airflow.client import AirflowClient
 
         url = f"http://127.0.0.1:{self._session.ports().airflow}"
-        return AirflowClient(url, self.credentials(), self._session.release)
+        return AirflowClient(
+            url, self.credentials(), self._session.release, self._project.data_folder / "airflow-login.json"
+        )
 
     def vault(self) -> hvac.Client:
         """See `Backend`."""
@@ -202,6 +214,8 @@ class LocalBackend:
 
     def exports(self) -> Mapping[str, str]:
         """See `Backend`."""
+        from devenv.backends.local import airflow_processes
+
         session = self._session
         variables = airflow_processes.variables(self._project, session.places, session.python())
         wanted = ("AIRFLOW_HOME", "AIRFLOW_CONFIG", "DEVENV_SECRETS_FOLDER", "PYTHONPATH", "PATH")
@@ -209,6 +223,8 @@ class LocalBackend:
 
     def command(self, component: str, command: Sequence[str], *, interactive: bool) -> subprocess.Popen[bytes]:
         """See `Backend`; `psql` runs for `postgres`, everything else in Airflow's own environment."""
+        from devenv.backends.local import airflow_processes
+
         session = self._session
         known = {part.name for part in self.status().components}
         if component not in known:

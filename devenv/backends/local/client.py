@@ -16,9 +16,8 @@ from subprocess import DEVNULL
 from typing import Any
 
 from devenv import process
-from devenv.backends.local.component import ComponentSpec, ComponentState
+from devenv.backends.local.component import RECORD, ComponentSpec, ComponentState
 from devenv.backends.local.errors import SupervisorFailed
-from devenv.backends.local.supervisor import RECORD
 
 _ANSWER_SECONDS = 60.0
 _START_SECONDS = 15.0

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+RECORD = "supervisor.json"
+"""Where a supervisor answers, in the environment's data folder."""
+
 
 @dataclass(frozen=True)
 class ComponentSpec:

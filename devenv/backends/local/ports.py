@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from devenv.backends.local.component import RECORD
 from devenv.backends.local.errors import PortsTaken
-from devenv.backends.local.supervisor import RECORD
 
 _FILE = "ports.json"
 _TRIES = 200

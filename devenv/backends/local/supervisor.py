@@ -31,7 +31,7 @@ from typing import IO, Any
 
 from devenv import process
 from devenv.backends.local import guardian
-from devenv.backends.local.component import ComponentSpec, ComponentState
+from devenv.backends.local.component import RECORD, ComponentSpec, ComponentState
 from devenv.backends.local.log_file import LogFile
 
 PAUSES = (0.2, 1.0, 2.0, 4.0)
@@ -43,7 +43,6 @@ LOOP = 3
 """Crashes in a row that make a crash loop."""
 LONELY = 20.0
 """Seconds after which a supervisor that nobody gave a component ends."""
-RECORD = "supervisor.json"
 LOCK = "supervisor.lock"
 _LAST_LINES = 25
 _LINE_LIMIT = 16_384

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +32,9 @@ class Script:
 
 
 @contextmanager
-def serving(answers: dict[tuple[str, str], Any], major: int = 3) -> Iterator[tuple[AirflowClient, Script]]:
+def serving(
+    answers: dict[tuple[str, str], Any], major: int = 3, kept: Path | None = None
+) -> Iterator[tuple[AirflowClient, Script]]:
     script = Script({**LOGIN_3, **answers})
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +72,7 @@ def serving(answers: dict[tuple[str, str], Any], major: int = 3) -> Iterator[tup
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     client = AirflowClient(
-        f"http://127.0.0.1:{server.server_port}", Credentials("admin", "pw"), "2.7.2" if major == 2 else "3.3.2"
+        f"http://127.0.0.1:{server.server_port}", Credentials("admin", "pw"), "2.7.2" if major == 2 else "3.3.2", kept
     )
     try:
         yield client, script
@@ -106,6 +110,26 @@ def test_an_expired_token_is_renewed_and_a_wrong_password_is_said_to_be_one() ->
     refused = {("POST", "/auth/token"): (401, {"detail": "Invalid credentials"})}
     with serving(refused) as (client, _), pytest.raises(AirflowLoginRefused, match="'admin'"):
         client.version()
+
+
+def test_a_log_in_is_kept_for_the_next_command_until_it_no_longer_holds(tmp_path: Path) -> None:
+    kept, log_in, version = tmp_path / "login.json", ("POST", "/auth/token"), ("GET", "/api/v2/version")
+    good = (200, {"version": "3.3.2"})
+    with serving({version: good}, kept=kept) as (client, script):
+        for password, log_ins in (("pw", 1), ("pw", 1), ("another", 2), ("another", 2)):
+            again = AirflowClient(client.base_url, Credentials("admin", password), "3.3.2", kept)
+            assert again.version() == "3.3.2"
+            again.close()
+            assert script.asked.count(log_in) == log_ins
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert "another" not in kept.read_text()
+        script.answers[version] = lambda time: (401, {}) if time == 5 else good
+        again = AirflowClient(client.base_url, Credentials("admin", "another"), "3.3.2", kept)
+        assert again.version() == "3.3.2"
+        again.close()
+        assert script.asked.count(log_in) == 3
+        kept.write_text("[]")
+        assert client.version() == "3.3.2"
 
 
 def test_the_password_goes_with_each_request_where_the_api_of_2_takes_no_cookie() -> None:
