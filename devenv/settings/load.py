@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from devenv.environment import Environment
 from devenv.errors import UsageError
-from devenv.settings.schema import Section, Settings
+from devenv.settings.schema import Section, Settings, describe
 from devenv.settings.toml_lines import key_lines
 
 if sys.version_info >= (3, 11):
@@ -282,6 +282,7 @@ def _field(path: KeyPath) -> FieldInfo | type | None:
 
 def every_key(model: type[Section] = Settings, above: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
     """Every setting of the schema, tables' own entries left out: (("airflow", "version"), its field)."""
+    describe()
     for name, field in model.model_fields.items():
         below = field.annotation if isinstance(field.annotation, type) else None
         if below is not None and issubclass(below, Section):
@@ -396,6 +397,7 @@ def _say(path: KeyPath, item: Any) -> str:
         }[kind]
         return f"{name} must be {limit}, not {_quote(given)}"
     if kind == "string_pattern_mismatch":
+        describe()
         field = _field(path)
         meaning = (field.description or "").splitlines()[0] if isinstance(field, FieldInfo) else ""
         return f"{name} cannot be {_quote(given)}" + (f". {meaning}" if meaning else "")

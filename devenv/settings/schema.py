@@ -5,7 +5,11 @@ A setting whose default is None is not passed on: minikube's own configuration a
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +21,24 @@ ConfigValue = str | int | float | bool
 class Section(BaseModel):
     """A table of `devenv.toml`: frozen, and a key that is not known is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@cache
+def describe() -> None:
+    """Makes the docstring below each setting its `description`, for the reference, `devenv init` and errors.
+
+    Pydantic's `use_attribute_docstrings` would do it at each start of devenv, and read this file once for each class,
+    which takes 100 ms.
+    """
+    parsed = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    classes = {node.name: node.body for node in parsed.body if isinstance(node, ast.ClassDef)}
+    for section in Section.__subclasses__():
+        body = classes[section.__name__]
+        for setting, below in itertools.pairwise(body):
+            text = below.value if isinstance(below, ast.Expr) else None
+            if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Constant):
+                section.model_fields[ast.unparse(setting.target)].description = inspect.cleandoc(str(text.value))
 
 
 def _kubernetes_name(value: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from devenv.settings.schema import Section, Settings
+from devenv.settings.schema import Section, Settings, describe
 
 # What to show for a setting whose default says nothing; a comment, so that it is not in force.
 _EXAMPLES = {
@@ -50,6 +50,7 @@ _TABLES = {
 
 def template() -> str:
     """The file: every setting with its meaning and its default, commented out."""
+    describe()
     head = [
         "# Settings of devenv for this project. Everything has a default; remove the # of what you want to change.",
         "# `devenv config` shows what rules now, and where it came from.",
