@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import Program
+from tests.support.receiver import Receiver, receiver
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -71,15 +72,48 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "devenv"
 
 
+SEEDS = """\
+[connections]
+warehouse = "postgresql://reader:{connection}@db.example.com/shop"
+[variables]
+region = "eu-west"
+hidden = "{variable}"
+[secrets."kyuubi/database"]
+KYUUBI_PASSWORD = "{kyuubi}"
+[secrets."slack/webhook"]
+SLACK_WEBHOOK_URL = "http://host.minikube.internal:{port}/{webhook}"
+"""
+
+
 @pytest.fixture(scope="session")
-def main_job(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def canary() -> dict[str, str]:
+    """The secrets of the main job's environment, which nobody else may have."""
+    return {name: f"canary-{name}-{os.urandom(9).hex()}" for name in ("connection", "variable", "kyuubi", "webhook")}
+
+
+@pytest.fixture(scope="session")
+def slack() -> Iterator[Receiver]:
+    """What gets alerts in place of Slack; pods reach it as `host.minikube.internal`."""
+    with receiver("0.0.0.0") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def main_job(
+    installed: Path, slack: Receiver, canary: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Program]:
     """An environment booted from nothing, by the installed wheel, in somebody's DAG repository; removed at the end."""
     profile = "devenv-main-job"
     folder = tmp_path_factory.mktemp("shop")
     shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "devenv.toml").write_text(f'[minikube]\nprofile = "{profile}"\nmemory = "6g"\ncpus = 2\n')
     data = tmp_path_factory.mktemp("data")
-    program = Program((str(installed),), folder, {"DEVENV_DATA": str(data)})
+    seeds = data / "own-seeds.toml"
+    seeds.touch(mode=0o600)
+    seeds.write_text(SEEDS.format(port=slack.port, **canary))
+    (folder / "devenv.toml").write_text(
+        f'[minikube]\nprofile = "{profile}"\nmemory = "6g"\ncpus = 2\n[vault]\nseeds = "{seeds}"\n'
+    )
+    program = Program((str(installed),), folder, {"DEVENV_DATA": str(data), "DEVENV_CACHE": str(data / "cache")})
     delete_profile(profile)
     try:
         program.run("up", "--detach", seconds=900)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import Program
+from tests.support.receiver import Receiver
 
 pytestmark = [pytest.mark.cluster, pytest.mark.main, pytest.mark.timeout(1500)]
 
@@ -16,6 +17,15 @@ def test_a_dag_runs_in_task_pods_and_its_log_is_read(main_job: Program) -> None:
     main_job.run("sync")
     main_job.run("run", "taskflow_example", "--wait", seconds=420)
     assert "total 5.30, best 3.20" in main_job.run("logs", "taskflow_example", "load")
+
+
+def test_a_dag_uses_all_secrets_without_a_manual_step(main_job: Program, slack: Receiver) -> None:
+    main_job.run("run", "secrets_example", "--wait", seconds=420)
+    assert slack.texts
+    assert slack.texts[-1].startswith("secrets_example.query_spark succeeded in manual__")
+    spark = main_job.run("logs", "secrets_example", "query_spark")
+    assert "jdbc:hive2://kyuubi:10009/default as airflow, a password of " in spark
+    assert "the sales of ***" in spark  # what came from the seeds is not shown
 
 
 def test_a_second_up_does_nothing(main_job: Program) -> None:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,11 +270,12 @@ def test_a_denying_policy_is_told_from_an_expired_login(vault: Running, tmp_path
     vault.seeder.seed()
 
     fetch_secrets = programs.load("fetch_secrets")
-    halves = vault.seeds.login("scheduler")
     session = fetch_secrets.Vault(vault.address)
-    session.token = client.auth.approle.login(**halves, use_token=False)["auth"]["client_token"]
+    lasting = {"policies": ["devenv-scheduler"], "no_default_policy": True, "ttl": "2s", "explicit_max_ttl": "2s"}
+    session.token = client.auth.token.create(**lasting)["auth"]["client_token"]
     assert fetch_secrets.read_secret(session, "team", "airflow/core")
-    client.auth.token.revoke(session.token)
+    while hvac.Client(url=vault.address, token=session.token).is_authenticated():
+        time.sleep(0.2)
     with pytest.raises(fetch_secrets.Fault, match=r"the login to Vault has expired before airflow/core was read"):
         fetch_secrets.read_secret(session, "team", "airflow/core")
     session.close()
