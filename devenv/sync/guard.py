@@ -64,7 +64,6 @@ class Guard:
         self._folders = {root.name: root.folder for root in roots}
         self._trusted: dict[str, Identity] = {}
         self._confirmed: frozenset[str] = frozenset()
-        self._next_is_meant = False
 
     def check(
         self, found: Sequence[Change], local: Manifest, remote: Manifest, now: Mapping[str, Identity]
@@ -78,24 +77,19 @@ class Guard:
             now: the identities of the roots, from the same scan.
         """
         deleted = frozenset(change.path for change in found if change.change == "deleted")
-        if not deleted or deleted <= self._confirmed or self._next_is_meant:
+        if not deleted or deleted <= self._confirmed:
             return None
         reason = self._reason(deleted, local, remote, now)
         return Held(deleted, reason) if reason else None
 
-    def confirm(self, held: Held) -> None:
-        """A person said yes to these deletes."""
-        self._confirmed = held.paths
-
-    def confirm_next(self) -> None:
-        """A person said, elsewhere, that the deletes are meant (`leave_word`)."""
-        self._next_is_meant = True
+    def confirm(self, paths: frozenset[str]) -> None:
+        """A person said yes to these deletes, and to no others."""
+        self._confirmed = paths
 
     def carried_out(self, now: Mapping[str, Identity]) -> None:
         """The target is in step: the roots are trusted as they are, and no yes is left over."""
         self._trusted.update(now)
         self._confirmed = frozenset()
-        self._next_is_meant = False
 
     def _reason(self, deleted: frozenset[str], local: Manifest, remote: Manifest, now: Mapping[str, Identity]) -> str:
         for name in sorted({path.partition("/")[0] for path in deleted}):

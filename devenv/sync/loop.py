@@ -49,6 +49,7 @@ _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0, 5.0)
 _LASTING_SECONDS = 10.0
 """A session that lived this long was a good one: the back-off begins anew."""
 _TICK_SECONDS = 0.25
+_GIT_SECONDS = 0.02
 _REMEMBER_SECONDS = 120.0
 _ROUNDS = 10
 _WARN_SHARE = 0.8
@@ -224,7 +225,7 @@ class SyncLoop:
             if outcome.held is not None:
                 if self._confirm_deletes is None or not self._confirm_deletes(outcome.held.question):
                     raise outcome.held.error()
-                self._guard.confirm(outcome.held)
+                self._guard.confirm(outcome.held.paths)
             elif outcome.again is None or failed:
                 break
             else:
@@ -300,6 +301,7 @@ class SyncLoop:
         began = self._monotonic()
         self._due = _Due(report=began)
         mirror = Mirror(target, self._scanner, self._guard, self._monotonic)
+        self._git.wait(self._stop)
         self._look(mirror, None, began)
         if self._started:
             self._report(ConnectionChanged("connected"))
@@ -332,7 +334,7 @@ class SyncLoop:
         if now >= due.full:
             word = take_word(self._project.state_folder)
             if word and self._asked:
-                self._guard.confirm_next()
+                self._guard.confirm(self._asked)
             self._forget_old(now)
             self._look(mirror, None, now)
         if asks and now >= due.report:
@@ -358,7 +360,7 @@ class SyncLoop:
                 raise TargetLost(message.reason)
         elif isinstance(message, _Answered):
             if message.yes:
-                self._guard.confirm(message.held)
+                self._guard.confirm(message.held.paths)
                 hints.append(Hint(None, self._monotonic()))
         else:
             self._report(
@@ -372,12 +374,17 @@ class SyncLoop:
         if paths is None and began < self._rest_until:
             self._due.look, self._due.since = self._rest_until, since
             return
+        if self._git.busy():  # half a checkout is neither sent nor taken for deletes
+            self._due.look, self._due.since = began + _GIT_SECONDS, since
+            self._plan_full_look(began)
+            return
         try:
             outcome = mirror.step(paths)
         except TargetCannot as error:
             if str(error) != self._cannot:
                 self._cannot = str(error)
                 self._report(Notice("error", error.message, error.hint or ""))
+            self._due.look, self._due.since = 0.0, 0.0
             self._plan_full_look(began)
             return
         self._cannot = ""

@@ -4,15 +4,18 @@
 
 A file is hashed again when its size, times, inode or mode changed, when a hint named it, or when it was hashed so soon
 after its last modification that a later one may carry the same time (git calls such an entry racily clean). A file
-is read only when it is the same before and after the read.
+is taken only when it is the same before and after it was read, and, where the system can tell (Linux), when nobody is
+writing it: a slow download would otherwise be sent in pieces.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
+import signal
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +30,8 @@ _RACY_NANOSECONDS = 2_000_000_000
 """The coarsest timestamps of a file system in use (FAT); git's rule for racily clean entries."""
 _EMPTY_SECONDS = 0.1
 """A file that became empty this recently is most often a save between its truncation and its content."""
+_WRITING_SECONDS = 10.0
+"""A file that somebody holds open and changes for longer than this is taken as it is: a log never comes to rest."""
 _PARTIAL_LIMIT = 200
 """More folders than this are looked at with a full scan."""
 _ATTEMPTS = 3
@@ -105,6 +110,8 @@ class Scanner:
         self._children: dict[str, set[str]] = {}
         self._places: dict[str, str] = {}
         """Links only: path → the real place."""
+        self._writing: dict[str, float] = {}
+        """Path → when a writer was first seen (seconds since the epoch)."""
         self._last = _Found()
         self._found = _Found()
         self._forced: frozenset[str] = frozenset()
@@ -270,6 +277,9 @@ class Scanner:
         try:
             status = os.stat(item.path)
         except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOENT, errno.ENOTDIR):
+                self._cannot(path, error)
+                return path in self._files or path in self._children
             loop = error.errno == errno.ELOOP
             self._found.skipped[path] = "a link that leads to itself" if loop else "a link to nothing"
             return False
@@ -319,6 +329,9 @@ class Scanner:
             dag_like = False
             with _opened(place) as descriptor:
                 before = os.fstat(descriptor)
+                newest = max(before.st_mtime_ns, before.st_ctime_ns)
+                racy = int(self._now() * 1e9) - newest < _RACY_NANOSECONDS
+                written = racy and _is_written(descriptor)
                 # Of the open file, not of the listing: it may have been emptied since.
                 if before.st_size == 0 and 0 <= self._now() - before.st_mtime < _EMPTY_SECONDS:
                     raise FileUnstable(path)
@@ -331,11 +344,13 @@ class Scanner:
                     if length > before.st_size:
                         break
             if length == before.st_size and _same(before, os.stat(place)):
-                newest = max(before.st_mtime_ns, before.st_ctime_ns)
                 entry = Entry(
                     path, "file", digest.hexdigest(), before.st_size, executable=bool(before.st_mode & stat.S_IXUSR)
                 )
-                racy = int(self._now() * 1e9) - newest < _RACY_NANOSECONDS
+                if not written:
+                    self._writing.pop(path, None)
+                elif self._writing.setdefault(path, self._now()) + _WRITING_SECONDS > self._now():
+                    raise FileUnstable(path)
                 return _Known(_key(before), entry, racy, dag_like)
         raise FileUnstable(path)
 
@@ -355,6 +370,7 @@ class Scanner:
 
     def _forget(self, path: str) -> None:
         self._files.pop(path, None)
+        self._writing.pop(path, None)
         self._places.pop(path, None)
         for child in self._children.pop(path, ()):
             self._forget(child)
@@ -384,6 +400,23 @@ def _opened(place: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_written(descriptor: int) -> bool:
+    """Whether somebody has this file open for writing; False where that cannot be told.
+
+    Linux refuses a read lease then (fcntl(2), `F_SETLEASE`), to whom the file belongs.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        # Who opens it for writing just now waits until the lease is back, and has us told by a signal that ends nobody.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def _key(status: os.stat_result) -> _Key:

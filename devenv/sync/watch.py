@@ -30,6 +30,7 @@ QUIET_SECONDS = 0.025
 CAP_SECONDS = 0.25
 _MOVE_SECONDS = 0.05
 """How long the first half of a move may wait for the second; watchdog's 500 ms holds back all later events."""
+_GIT_LIMIT_SECONDS = 10.0
 _MANY = 2_000
 """From this number of doubtful paths on, everything is looked at."""
 _NO_EVENTS = frozenset(
@@ -298,12 +299,24 @@ class GitIndex:
     def __init__(self, folder: Path) -> None:
         self._lock = _index_lock(folder)
 
-    def wait(self, stop: threading.Event, limit: float = 10.0) -> bool:
-        """Waits until git is done, at most `limit` seconds; True when there was something to wait for."""
-        if self._lock is None or not self._lock.exists():
+    def busy(self) -> bool:
+        """Whether git is changing files now.
+
+        A lock that is older than `_GIT_LIMIT_SECONDS` was left by a git that was killed, or is that of a commit whose
+        message is being written.
+        """
+        if self._lock is None:
             return False
-        deadline = time.monotonic() + limit
-        while self._lock.exists() and time.monotonic() < deadline and not stop.wait(0.01):
+        try:
+            return abs(time.time() - self._lock.stat().st_mtime) < _GIT_LIMIT_SECONDS
+        except OSError:
+            return False
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Waits until git is done; True when there was something to wait for."""
+        if not self.busy():
+            return False
+        while self.busy() and not stop.wait(0.01):
             pass
         return True
 

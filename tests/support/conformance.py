@@ -311,6 +311,7 @@ def sockets_and_pipes(world: World) -> None:
 def growing_file(world: World) -> None:
     path = world.write("growing.log", "start\n")
     stop = threading.Event()
+    world.monkeypatch.setattr(scan, "_WRITING_SECONDS", 0.1)  # it would be waited for, in vain
 
     def grow() -> None:
         with path.open("a") as stream:

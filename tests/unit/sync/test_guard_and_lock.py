@@ -65,7 +65,7 @@ def test_a_yes_counts_for_these_files_only() -> None:
     held = check(many(4), many(10), HERE, guard)
     assert held is not None
     assert held.question == ("6 of 10 files would be deleted, more than half. Delete 6 files from the DAG volume?")
-    guard.confirm(held)
+    guard.confirm(held.paths)
     assert check(many(4), many(10), HERE, guard) is None
     assert check(many(3), many(10), HERE, guard) is not None
     guard.carried_out(HERE)

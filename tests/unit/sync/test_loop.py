@@ -17,8 +17,10 @@ from devenv.events import (
     VerdictReached,
     WatchStarted,
 )
+from devenv.project import Project
 from devenv.sync.guard import DeletesHeld, leave_word
 from devenv.sync.loop import SyncLoop
+from devenv.sync.mirror import Mirror
 from devenv.sync.model import Ack, Capabilities, JobIsWriting, SchedulerReport, TargetLost
 from devenv.sync.plan import TargetCannot
 from devenv.sync.roots import DagFolderMissing
@@ -311,6 +313,36 @@ def test_a_word_left_by_another_command_lets_deletes_through(tmp_path: Path) -> 
         leave_word(project.state_folder)
         watch.events.wait(FileSynced, 6)
     assert not target.held
+
+
+def _mirrored(project: Project, target: RecordingTarget) -> tuple[SyncLoop, Mirror]:
+    loop = SyncLoop(project, target.opened, Events())
+    return loop, Mirror(target, loop._scanner, loop._guard)
+
+
+def test_while_git_is_at_work_no_look_sends_half_a_checkout(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    project, target = project_at(tmp_path), RecordingTarget()
+    (tmp_path / "dags" / "dag.py").write_text("of the branch")
+    loop, mirror = _mirrored(project, target)
+    lock = tmp_path / ".git" / "index.lock"
+    lock.touch()
+    loop._look(mirror, None, 0.0)
+    assert not target.batches
+    assert loop._due.look  # soon again
+    lock.unlink()
+    loop._look(mirror, None, 0.0)
+    assert target.held == {"dags/dag.py": b"of the branch"}
+
+
+def test_a_folder_that_cannot_be_held_is_not_looked_at_without_a_pause(tmp_path: Path) -> None:
+    project, target = project_at(tmp_path), RecordingTarget(Capabilities(max_file_bytes=1))
+    (tmp_path / "dags" / "dag.py").write_text("too large")
+    loop, mirror = _mirrored(project, target)
+    loop._due.look = 1.0  # some file was being written just now
+    loop._look(mirror, None, 0.0)
+    assert not loop._due.look
+    assert not target.batches
 
 
 def test_skipped_files_are_told_once(tmp_path: Path) -> None:

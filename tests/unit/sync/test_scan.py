@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,49 @@ def test_a_file_emptied_between_the_listing_and_the_reading_is_waited_for(
     assert seen.entries["dags/dag.py"].digest == digest(b"first")
     dag.write_text("second")
     assert reader.scan().entries["dags/dag.py"].digest == digest(b"second")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no other system tells")
+def test_a_file_that_is_being_written_is_waited_for_but_not_for_ever(
+    dags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow download: nothing happens to it for a while, and it is not whole."""
+    file = dags / "table.csv"
+    reader = scanner(dags)
+    with file.open("w") as download:
+        download.write("half of ")
+        download.flush()
+        assert reader.scan().unsettled == {"dags/table.csv"}
+        assert reader.scan([file]).unsettled == {"dags/table.csv"}
+        download.write("it")
+    assert reader.scan().entries["dags/table.csv"].digest == digest(b"half of it")
+    monkeypatch.setattr(scan_module, "_WRITING_SECONDS", 0.0)
+    with file.open("a") as log:
+        log.write("and a line more, every now and then")
+        log.flush()
+        assert reader.scan().entries["dags/table.csv"].size == file.stat().st_size
+
+
+def test_a_link_whose_target_cannot_be_looked_at_is_unknown_not_gone(
+    dags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dags / "lib").mkdir()
+    (dags / "lib" / "helper.py").write_text("x")
+    (dags / "again").symlink_to("lib")
+    reader = scanner(dags)
+    assert "dags/again/helper.py" in reader.scan().entries
+    original = os.stat
+
+    def refuse(name: object, *rest: object, **named: object) -> os.stat_result:
+        if str(name).endswith("/again"):
+            raise PermissionError(13, "Permission denied")
+        return original(name, *rest, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan_module.os, "stat", refuse)
+        seen = reader.scan()
+    assert seen.unknown == {"dags/again"}
+    assert seen.skipped["dags/again"] == "cannot be read: permission denied"
 
 
 def test_a_root_that_vanishes_and_comes_back(dags: Path) -> None:
