@@ -93,6 +93,22 @@ class Release:
         """The versions of Python that it runs on, oldest first."""
         return _PYTHON.get(self.series, _PYTHON[max(_PYTHON)])
 
+    @property
+    def late_packages(self) -> tuple[str, ...]:
+        """Large packages that Airflow's own processes do not import when they start (seen with 2.7.2 and 3.3.2)."""
+        late = (
+            "kubernetes_asyncio",
+            "setuptools",
+            "pkg_resources",
+            "docutils",
+            "pygments",
+            "google",
+            "grpc",
+            "dns",
+            "rich",
+        )
+        return (*late, "kubernetes") if self.is_3 else late
+
     def options(self) -> Mapping[str, frozenset[str]]:
         """Airflow's own options: section → names. Those of providers (`kubernetes_executor`) are not in it."""
         return _options(min(self.series, _LATEST))

@@ -22,6 +22,8 @@ TIER = 2
 """Above Postgres (0), Vault (0) and its seeder (1)."""
 NAMES = frozenset((*Release("2.7.0").components, *Release("3.0.0").components))
 """Every component that this room makes, of any release."""
+FIRST = frozenset(("scheduler", Release("2.7.0").page, Release("3.0.0").page))
+"""What `wait_healthy` waits for."""
 _SETTINGS = Path(__file__).with_name("airflow_local_settings.py")
 
 

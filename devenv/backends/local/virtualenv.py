@@ -257,10 +257,8 @@ def _unheard(_line: str) -> None:
 
 _COMPILE = """
 import compileall, os, re, sys
-libraries, marker, what = sys.argv[1:]
-late = re.compile(
-    r"/(kubernetes_asyncio|setuptools|pkg_resources|docutils|pygments|google|dns|rich|pip|tests?|testing)/"
-)
+libraries, marker, what, packages = sys.argv[1:]
+late = re.compile(rf"/({packages}|pip|tests?|testing)/")
 if what == "rest":
     os.nice(19)
 compileall.compile_dir(libraries, quiet=2, workers=1 if what == "rest" else os.cpu_count() or 1,
@@ -275,10 +273,15 @@ class Bytecode:
     Airflow here writes none itself (`PYTHONDONTWRITEBYTECODE`, for the sake of the DAG folder), and without any each of
     its processes starts five seconds later. So what starting needs is compiled while the database is being
     prepared, and the rest, which few DAGs use, at the lowest priority afterwards.
+
+    Args:
+        folder: the virtual environment.
+        release: of Airflow; knows what starting does not need.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, release: str) -> None:
         self._folder = folder
+        self._late = "|".join(Release(release).late_packages)
         self._child: Popen[bytes] | None = None
 
     @property
@@ -305,6 +308,6 @@ class Bytecode:
         return self._folder / f".devenv-compiled-{what}"
 
     def _start(self, what: str) -> Popen[bytes]:
-        arguments = (str(self._folder / "lib"), str(self._marker(what)), what)
+        arguments = (str(self._folder / "lib"), str(self._marker(what)), what, self._late)
         command = [str(python_of(self._folder)), "-I", "-c", _COMPILE, *arguments]
         return process.start(command, stdout=DEVNULL, stderr=DEVNULL, cwd=self._folder)
