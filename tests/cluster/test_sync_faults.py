@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -199,7 +200,7 @@ def test_the_agent_s_pod_is_taken_away(volume: Volume, tmp_path: Path, way: str)
     project = project_at(tmp_path)
     chance = random.Random(5)
     with _watched(volume, project) as watch:
-        watch.events.wait(WatchStarted, timeout=60)
+        watch.events.wait(WatchStarted, timeout=240)
         looker = Looker(volume)
         if way == "evicted":
             name = {"name": "agent", "namespace": volume.namespace}
@@ -215,7 +216,7 @@ def test_the_agent_s_pod_is_taken_away(volume: Volume, tmp_path: Path, way: str)
             kubectl = [*volume.kubectl, "-n", volume.namespace, "patch", "pod", "agent", "-p", json.dumps(patch)]
             subprocess.run(kubectl, check=True, capture_output=True)
             _changes(project.dag_folder, chance, "other_image.py")
-        watch.events.wait(ConnectionChanged, 3, timeout=120)
+        watch.events.wait(ConnectionChanged, 3, timeout=240)
         _steady(volume, project, watch, looker)
     volume.delete_pod("agent")
     volume.make_pod("agent")
@@ -236,7 +237,7 @@ def test_the_api_server_restarts(volume: Volume, tmp_path: Path) -> None:
     project = project_at(tmp_path)
     chance = random.Random(6)
     with _watched(volume, project) as watch:
-        watch.events.wait(WatchStarted, timeout=60)
+        watch.events.wait(WatchStarted, timeout=240)
         looker = Looker(volume)
         server = _in_node(volume, "crictl", "ps", "--name", "kube-apiserver", "-q").split()
         _changes(project.dag_folder, chance, "before.py")
@@ -331,14 +332,14 @@ def test_the_node_s_disk_is_full(volume: Volume, tmp_path: Path) -> None:
         for pod in ("agent", "reader"):
             volume.make_pod(pod)
         with _watched(volume, project) as watch:
-            watch.events.wait(WatchStarted, timeout=60)
+            watch.events.wait(WatchStarted, timeout=240)
             looker = Looker(volume)
             filler = f"{place}/others.bin"
             _in_node(volume, "sh", "-c", f"'head -c 10000000 /dev/zero > {filler} || true'")
             before = volume.held()
             for number in range(20):
                 (project.dag_folder / f"f{number}.py").write_bytes(_signed(1_000 + number))
-            [*_, notice] = watch.events.wait(Notice, 20, timeout=60)
+            [*_, notice] = watch.events.wait(Notice, 20, timeout=240)
             assert "no space left" in notice.message
             assert volume.held() == before  # not one of them is half there, or gone
             _in_node(volume, "rm", filler)
@@ -403,16 +404,63 @@ def test_a_second_laptop_is_refused_and_told_whose_claim_it_is(volume: Volume, t
             volume.open_agent(watch.loop._ear(), owner=grace)
 
 
-def _job(volume: Volume, url: str) -> dict[str, Any]:
+def _job(volume: Volume) -> dict[str, Any]:
+    """The Job and what it needs, in the test's namespace."""
     folder = platform_folder() / "components" / "flux" / "job"
+    objects = list(yaml.safe_load_all((folder / "rbac.yaml").read_text()))
+    program = {"fetch_repository.py": (folder / "fetch_repository.py").read_text()}
+    objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fetch-repository"}, "data": program})
+    for item in objects:
+        item["metadata"]["namespace"] = volume.namespace
+    volume.cluster.apply(objects)
     job = yaml.safe_load((folder / "sync-dags.yaml").read_text())
     job["metadata"]["namespace"] = volume.namespace
     job["spec"]["backoffLimit"] = 0
-    job["spec"]["template"]["spec"]["initContainers"][0]["env"][0]["value"] = url
-    program = {"fetch_repository.py": (folder / "fetch_repository.py").read_text()}
-    name = {"name": "fetch-repository", "namespace": volume.namespace}
-    volume.cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": program}])
     return job
+
+
+@contextlib.contextmanager
+def _git_repository(volume: Volume, url: str, content: bytes) -> Iterator[None]:
+    """What Flux would leave in the cluster once it has fetched the repository; its controllers are not here."""
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gitrepositories.source.toolkit.fluxcd.io"},
+        "spec": {
+            "group": "source.toolkit.fluxcd.io",
+            "names": {"kind": "GitRepository", "plural": "gitrepositories"},
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {
+                        "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                    },
+                }
+            ],
+        },
+    }
+    artifact = {"url": url, "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+    repository = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": {"name": "dags", "namespace": volume.namespace},
+        "status": {"artifact": artifact},
+    }
+
+    def kubectl(*arguments: str, given: dict[str, Any]) -> bool:
+        command = [*volume.kubectl, *arguments, "-f", "-"]
+        done = subprocess.run(command, check=False, input=json.dumps(given).encode(), capture_output=True)
+        return done.returncode == 0
+
+    assert kubectl("apply", given=definition)
+    try:
+        wait_for(lambda: kubectl("apply", given=repository), "the kind GitRepository")
+        yield
+    finally:
+        kubectl("delete", given=definition)
 
 
 def _run_job(volume: Volume, job: dict[str, Any]) -> tuple[bool, str]:
@@ -439,22 +487,22 @@ def test_the_sync_dags_job_and_the_agent_refuse_each_other(volume: Volume, tmp_p
             member = tarfile.TarInfo(name)
             member.size, member.mode = 7, 0o644
             archive.addfile(member, io.BytesIO(b"# a dag"))
-    volume.run("agent", ["sh", "-c", "mkdir -p /tmp/web && cat > /tmp/web/latest.tar.gz"], packed.getvalue())
+    volume.run("agent", ["sh", "-c", "mkdir -p /tmp/web && cat > /tmp/web/a1b2c3.tar.gz"], packed.getvalue())
     volume.run("agent", ["sh", "-c", "cd /tmp/web && (python3 -m http.server 8000 >/dev/null 2>&1 &)"])
     address = volume.cluster.get("Pod", "agent", volume.namespace)["status"]["podIP"]
-    job = _job(volume, f"http://{address}:8000/latest.tar.gz")
+    job = _job(volume)
     project = project_at(tmp_path)
     (project.dag_folder / "laptop.py").write_text("x")
 
-    with Watching(project, volume.open_agent) as watch:
-        watch.events.wait(WatchStarted, timeout=240)
+    with _git_repository(volume, f"http://{address}:8000/a1b2c3.tar.gz", packed.getvalue()):
+        with Watching(project, volume.open_agent) as watch:
+            watch.events.wait(WatchStarted, timeout=240)
+            succeeded, log = _run_job(volume, job)
+            assert not succeeded
+            assert "devenv's agent is writing to this claim" in log
+            assert volume.held() == tree(project.folder)
         succeeded, log = _run_job(volume, job)
-        assert not succeeded
-        assert "devenv's agent is writing to this claim" in log
-        assert volume.held() == tree(project.folder)
-
-    succeeded, log = _run_job(volume, job)
-    assert succeeded, log
+        assert succeeded, log
     assert set(volume.held()) == {"dags/from_git.py", "dags/team", "dags/team/helper.py"}
     assert b"manifest.json" in volume.run("agent", ["ls", "/devenv/claim/.devenv"])  # rsync --delete left it alone
 
@@ -478,7 +526,7 @@ def test_minikube_is_stopped_and_started(volume: Volume, tmp_path: Path) -> None
     project = project_at(tmp_path)
     chance = random.Random(8)
     with _watched(volume, project) as watch:
-        watch.events.wait(WatchStarted, timeout=60)
+        watch.events.wait(WatchStarted, timeout=240)
         looker = Looker(volume)
         _changes(project.dag_folder, chance, "before.py")
         minikube = ["minikube", "-p", volume.profile]
