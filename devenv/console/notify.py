@@ -50,7 +50,7 @@ class Notifier:
         else:
             command = ["notify-send", "--app-name=devenv", "--", title, text]
         try:
-            process.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process.leave(process.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         except (DevenvError, OSError) as error:
             self._settings = self._settings.model_copy(update={"notify": False})
             self._report(Notice("warning", f"no desktop notifications: {error}"))
