@@ -1,11 +1,14 @@
 """Draws the pictures of the documentation: events that really happen, shown by the code that shows them.
 
 python docs/screenshots.py
+python docs/screenshots.py URL    only ui.png: the page that `devenv ui` serves at this URL, in Debian's Chromium
 """
 
 from __future__ import annotations
 
 import io
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -139,15 +142,33 @@ def status() -> list[Text]:
     return [prompt("devenv status"), *status_lines(overview, WIDTH, NOW)]
 
 
+def page(url: str) -> None:
+    """The upper part of `devenv ui`'s page, in light."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        shown = browser.new_page(viewport={"width": 1100, "height": 1180}, color_scheme="light")
+        shown.goto(url)
+        shown.wait_for_selector("#components-rows tr")
+        shown.wait_for_selector("#files-list li")
+        shown.screenshot(path=IMAGES / "ui.png")
+        browser.close()
+
+
 def main() -> None:
     """Writes the pictures."""
     IMAGES.mkdir(exist_ok=True)
+    if len(sys.argv) > 1:
+        page(sys.argv[1])
+        return
     for scene in (save, up, settings, status):
         console = Console(
             record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, markup=False, highlight=False
         )
         for line in scene():
-            console.print(line, soft_wrap=True)
+            console.print(line)  # a picture ends where a terminal wraps
         name = scene.__name__
         (IMAGES / f"{name}.svg").write_text(
             console.export_svg(title="devenv", theme=MONOKAI, unique_id=f"devenv-{name}"), encoding="utf-8"

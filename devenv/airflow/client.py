@@ -506,7 +506,7 @@ class AirflowClient:
         elif not names:
             message += ", and no other either"
         problems = self.import_errors()
-        detail = "\n".join(f"{problem.file}: {last_line(problem.trace)}" for problem in problems[:10])
+        detail = "\n".join(f"{dag_path(problem.file)}: {last_line(problem.trace)}" for problem in problems[:10])
         return DagUnknown(
             message,
             hint=f"devenv run {nearest[0]}" if nearest else "devenv dags",
@@ -599,3 +599,9 @@ def last_line(trace: str) -> str:
     """The last line of a traceback: the exception's type and message."""
     lines = [line for line in trace.splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
+
+
+def dag_path(file: str) -> str:
+    """A path where Airflow runs as the verdicts name it, from the DAG folder's name on: `dags/team/etl.py`."""
+    before, found, after = file.rpartition("/dags/")
+    return f"dags/{after}" if found else before + after

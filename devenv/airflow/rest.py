@@ -129,6 +129,9 @@ class _Connections:
                 connection.close()
             self._idle.clear()
 
+    def __del__(self) -> None:
+        self.close()  # for who does not close the session: a command that ends anyway
+
     def _connect(self) -> http.client.HTTPConnection:
         https = self._address.scheme == "https"
         kind = http.client.HTTPSConnection if https else http.client.HTTPConnection

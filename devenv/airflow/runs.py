@@ -9,7 +9,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import Backfill, Dag, DagBroken, Run, RunProgress, RunUnknown, TaskInstance, last_line
+from devenv.airflow.client import (
+    Backfill,
+    Dag,
+    DagBroken,
+    Run,
+    RunProgress,
+    RunUnknown,
+    TaskInstance,
+    dag_path,
+    last_line,
+)
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Notice, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
 
@@ -79,7 +89,7 @@ def _wait_listed(client: AirflowClient, dag_id: str, dag_folder: Path, report: R
         for problem in client.import_errors():
             if any(problem.file == file or problem.file.endswith("/" + file) for file in files):
                 raise DagBroken(
-                    f"{problem.file}, which names {dag_id}, does not parse: {last_line(problem.trace)}",
+                    f"{dag_path(problem.file)}, which names {dag_id}, does not parse: {last_line(problem.trace)}",
                     hint="repair the file; the watch says when it parses",
                     detail=problem.trace,
                 )

@@ -55,6 +55,16 @@ def complete_logs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
+def complete_component(incomplete: str) -> list[str]:
+    """Components that begin so."""
+    return [name for name in _COMPONENTS if name.startswith(incomplete)]
+
+
+def complete_page(incomplete: str) -> list[str]:
+    """Pages of `devenv open` that begin so."""
+    return [name for name in ("airflow", "vault", "grafana", "prometheus", "flower") if name.startswith(incomplete)]
+
+
 def _known() -> dict[str, tuple[str, ...]]:
     from devenv.dag_names import dag_names
 

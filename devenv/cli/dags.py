@@ -23,7 +23,7 @@ def command(
     """
     from rich.text import Text
 
-    from devenv.airflow.client import last_line
+    from devenv.airflow.client import dag_path, last_line
 
     client = backend_from(project_from()).airflow()
     problems = client.import_errors()
@@ -67,6 +67,6 @@ def command(
     if problems:
         out.print(*([""] if rows else []), Text("files that do not parse", "bold red"))
         for problem in problems:
-            out.print(Text.assemble("  ", problem.file, (f"  {last_line(problem.trace)}", "dim")))
+            out.print(Text.assemble("  ", dag_path(problem.file), (f"  {last_line(problem.trace)}", "dim")))
     if not dags and not problems:
         out.print("no DAG" if not broken else "every file parses")

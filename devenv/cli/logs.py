@@ -73,9 +73,19 @@ def command(
     backend = backend_from(project_from())
     chosen = tuple(names or ())
     if chosen and chosen[0] not in COMPONENTS:
-        _task(
-            backend, chosen, run=run, attempt=attempt, follow=follow, pattern=pattern, after=now - back if back else 0.0
-        )
+        from devenv.airflow.client import DagUnknown
+
+        after = now - back if back else 0.0
+        try:
+            _task(backend, chosen, run=run, attempt=attempt, follow=follow, pattern=pattern, after=after)
+        except DagUnknown as error:
+            near = difflib.get_close_matches(chosen[0], COMPONENTS, 1, 0.7)
+            if not near:
+                raise
+            raise NotAComponent(
+                f"{chosen[0]!r} is neither a component nor a DAG; did you mean {near[0]}?",
+                hint=f"devenv logs {near[0]}",
+            ) from error
         return
     unknown = [name for name in chosen if name not in COMPONENTS]
     if unknown:

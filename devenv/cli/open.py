@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from devenv.cli.completion import complete_page
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
 from devenv.errors import UsageError
 from devenv.events import Notice
@@ -27,7 +28,10 @@ class NoSuchPage(UsageError):
 def command(
     *,
     page: Annotated[
-        str, typer.Argument(metavar="PAGE", help="airflow, vault, grafana, prometheus or flower.")
+        str,
+        typer.Argument(
+            metavar="PAGE", help="airflow, vault, grafana, prometheus or flower.", autocompletion=complete_page
+        ),
     ] = "airflow",
     show: Annotated[bool, typer.Option("--print", help="Only print the URL.")] = False,
 ) -> None:

@@ -110,6 +110,7 @@ def lines(overview: Overview, width: int, now: float) -> list[Text]:
 def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
     from rich.text import Text
 
+    from devenv.airflow.client import dag_path, last_line
     from devenv.console.tables import table
 
     shown: list[Text | str] = []
@@ -120,7 +121,7 @@ def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
     if overview.broken:
         shown += ["", Text(f"{plural(len(overview.broken), 'file')} the scheduler cannot parse:", "red")]
         shown += [
-            Text.assemble("  ", (problem.file, "bold"), f"  {(problem.trace.strip().splitlines() or [''])[-1]}")
+            Text.assemble("  ", (dag_path(problem.file), "bold"), f"  {last_line(problem.trace)}")
             for problem in overview.broken
         ]
     rows = [

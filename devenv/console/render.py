@@ -142,7 +142,7 @@ class Renderer:
         if verdict.speaker == "scheduler":
             facts.append("says the scheduler", "dim")
         if verdict.because:
-            facts.append(f"because of {verdict.because}", "dim")
+            facts.append(f"{'  ' if verdict.ok else ''}because of {verdict.because}", "dim")
         verb = "repaired" if item.repaired else "ok" if verdict.ok else "broken"
         if item.again:
             facts.append("  the same problem", "red")

@@ -154,9 +154,9 @@ def dag_files(client: AirflowClient) -> Finding:
     """The scheduler can parse every file."""
     problems = client.import_errors()
     if problems:
-        from devenv.airflow.client import last_line
+        from devenv.airflow.client import dag_path, last_line
 
-        lines = [f"{problem.file}: {last_line(problem.trace)}" for problem in problems]
+        lines = [f"{dag_path(problem.file)}: {last_line(problem.trace)}" for problem in problems]
         return warning(
             f"{len(problems)} do not parse, the first is {lines[0]}",
             "devenv dags --broken",

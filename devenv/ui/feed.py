@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from devenv.airflow.client import dag_path
 from devenv.backends.base import LogQuery
 from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
@@ -170,13 +171,13 @@ class Feed:
         overview = self._overview
         if overview is not None:
             for dag in overview.listed:
-                path = _relative(dag.file)
+                path = dag_path(dag.file)
                 before = known[path].verdict.dag_ids if path in known else ()
                 known[path] = FileState(
                     Verdict(path, (*before, dag.dag_id), speaker="scheduler"), dag.parsed_at, ("scheduler",)
                 )
             for broken in overview.broken:
-                path = _relative(broken.file)
+                path = dag_path(broken.file)
                 problem = Problem("scheduler-import-error", "error", broken.trace.strip(), file=path)
                 known[path] = FileState(
                     Verdict(path, problems=(problem,), speaker="scheduler"), broken.at, ("scheduler",)
@@ -276,12 +277,6 @@ def secret_names(project: Project, backend: Backend) -> tuple[list[dict[str, Any
         store, silent = None, error.message
     editor = SecretEditor(project, SeedKeeper(project, cluster), store)
     return [{**dataclasses.asdict(entry), "readers": editor.readers(entry)} for entry in editor.entries()], silent
-
-
-def _relative(file: str) -> str:
-    """A path inside Airflow as the verdicts name it: from the DAG folder's name on."""
-    before, found, after = file.rpartition("/dags/")
-    return f"dags/{after}" if found else before + after
 
 
 def _scrubbed(data: Any, scrub: Callable[[str], str]) -> Any:
