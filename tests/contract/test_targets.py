@@ -21,7 +21,7 @@ import pytest
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
 from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
-from devenv.sync.model import Capabilities, Listener, Root, Target, TargetLost
+from devenv.sync.model import Batch, Capabilities, Entry, Listener, Root, Target, TargetLost
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner, agent_command
 from devenv.sync.targets.child import ChildDuplex
 from devenv.sync.targets.configmap import ConfigMapTarget
@@ -250,6 +250,29 @@ def test_a_session_that_goes_silent_is_given_up(tmp_path: Path, monkeypatch: pyt
         assert agent.held() == tree(project.folder)
     assert len(agent.pids) == 2
     assert [event.state for event in watch.events.of(ConnectionChanged)] == ["lost", "reconnecting", "connected"]
+
+
+def test_a_volume_that_holds_something_else_than_was_acknowledged_is_noticed(tmp_path: Path) -> None:
+    """The digest over all that the agent has on record is part of each answer."""
+    agent = Agent(tmp_path / "volume")
+    target = agent.open(_Deaf())
+    try:
+        target.manifest()
+        target._root ^= 1  # one change more than the agent knows of
+        with pytest.raises(TargetLost, match="holds something else"):
+            target.apply(Batch(folders=(Entry("dags/team", "folder"),)))
+    finally:
+        target.close()
+
+
+def test_an_agent_that_cannot_start_is_told_in_its_own_words() -> None:
+    words = "import sys; sys.exit('there is no Python 3 in this image')"
+
+    def start() -> ChildDuplex:
+        return ChildDuplex([sys.executable, "-c", words])
+
+    with pytest.raises(TargetLost, match="there is no Python 3 in this image"):
+        AgentTarget(start, _Deaf(), Owner(**OWNER), ["dags"], AgentOptions(claim="/nowhere", airflow="/nowhere"))
 
 
 def test_another_laptop_is_refused_and_told_who_is_there(tmp_path: Path) -> None:

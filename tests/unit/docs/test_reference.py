@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -56,3 +57,14 @@ def test_every_setting_is_documented() -> None:
 
 def test_the_reference_is_as_the_code_says(generate: ModuleType) -> None:
     assert list(generate.differences()) == [], "run: python docs/generate.py"
+
+
+def test_every_test_that_the_fault_table_names_is_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 20
+    assert [
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).is_file() or (name and f"def {name}(" not in (ROOT / file).read_text())
+    ] == []
