@@ -41,7 +41,7 @@ bench: .venv/made ## the benchmarks, each beside its alternative
 docs: .venv/made ## the documentation as a site, in site/
 	$(UV) pip install --quiet --python $(BIN)/python --group docs
 	$(BIN)/python docs/generate.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove what these targets made; environments stay
 	rm -rf .venv .bootstrap site build dist

@@ -11,6 +11,7 @@ import pytest
 
 from devenv.cli.context import Session
 from devenv.console.console import Console, NoAnswer
+from devenv.console.render import Renderer
 from devenv.console.tables import table
 from devenv.console.words import elapsed, milliseconds, names, plural, size
 from devenv.environment import Environment
@@ -91,6 +92,11 @@ def test_phases_without_a_terminal_are_plain_lines() -> None:
         "• Start Vault",
         "✓ Start Vault                     already so",
     ]
+
+
+def test_a_running_phase_says_how_far_it_is() -> None:
+    line = Renderer(100).step_running("⠋", "Load images", 12.3, "apache/airflow:2.7.2", 0.4).plain
+    assert line.split() == ["⠋", "Load", "images", "12.30s", "apache/airflow:2.7.2", "40%"]
 
 
 def test_a_step_that_fails_shows_the_output_that_it_hid() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from devenv.doctor.check import Check, Finding, Result, diagnose, failure, ok, skipped, warning
+from devenv.doctor.machine import Machine
 from devenv.doctor.report import report_text
 from devenv.environment import Environment
 from devenv.errors import PlatformError
@@ -89,3 +93,10 @@ def test_without_a_project_the_laptop_is_looked_at_and_the_exit_code_says_that_s
     assert {"docker", "memory", "disk"} <= set(found)
     assert "pods" not in found
     assert lines[-1]["type"] == "devenv.doctor.finished"
+
+
+def test_a_name_that_nobody_answers_for_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait() and [])
+    assert Machine(Environment(variables={})).resolve("registry-1.docker.io", timeout=0.01) == []
+    answered.set()
