@@ -86,7 +86,10 @@ class _Desk:
         if self.cluster is not None:
             _bring_to_pods(self.project, self.cluster, self.store, restart=restart)
         elif self.backend.name == "local":
-            _bring_to_processes(self.project, self.backend.vault().url)
+            from devenv.backends.local.renewal import renew
+            from devenv.backends.local.session import LocalSession
+
+            renew(LocalSession(self.project), console().report, restart=restart)
 
 
 def _store(project: Project, backend: Backend) -> SecretStore:
@@ -115,19 +118,6 @@ def _bring_to_pods(project: Project, cluster: Cluster, store: SecretStore, *, re
     restarted = staleness.restart(cluster, namespace, stale)
     if restarted:
         report(Notice("info", f"restarting with the new value: {', '.join(restarted)}"))
-
-
-def _bring_to_processes(project: Project, address: str) -> None:
-    from devenv.backends.local.places import Places
-    from devenv.vault import layout, local
-
-    folder = Places.of(project).secrets
-    if not (folder / "revisions.json").exists():
-        return
-    before = json.loads((folder / "revisions.json").read_text(encoding="utf-8"))
-    now = local.fetch(project, component="scheduler", address=address, folder=folder, template=None)
-    if any(before.get(path) != now.get(path) for path in (layout.DATABASE, layout.CORE, layout.ADMIN)):
-        console().report(Notice("warning", "Airflow runs with the old value", hint="devenv down; devenv up"))
 
 
 @app.command("list")
