@@ -88,15 +88,15 @@ def hold(state_folder: Path, ports: Mapping[str, int]) -> None:
 
 def held(state_folder: Path) -> dict[str, int]:
     """Component → port that a living process keeps."""
-    import psutil
-
     try:
         noted = json.loads((state_folder / _FILE).read_text(encoding="utf-8"))
         ports = {str(name): int(port) for name, port in noted["ports"].items()}
-        alive = psutil.pid_exists(int(noted["pid"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        os.kill(int(noted["pid"]), 0)  # sends nothing: whether the process is there
+    except PermissionError:
+        return ports  # it is, as another user's
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}
-    return ports if alive else {}
+    return ports
 
 
 def release(state_folder: Path) -> None:

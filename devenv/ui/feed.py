@@ -152,7 +152,7 @@ class Feed:
         for line in lines:
             self._record.take(line)
         watcher = holder(self._project.state_folder)
-        if anew or lines:
+        if anew or lines or "saves" not in self._shown:
             self._show("saves", self._record.saves_json())
         watch = {
             "pid": watcher.pid if watcher else None,

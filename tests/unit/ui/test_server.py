@@ -161,6 +161,7 @@ def test_a_ticket_gives_the_token_once(served: Served) -> None:
 def test_without_a_watch_it_tells_what_airflow_knows(served: Served) -> None:
     watch = served.told("watch")
     assert watch["pid"] is None
+    assert served.told("saves") == []
     files = next(data["changed"] for name, data in served.events() if name == "files" and data["changed"])
     assert {(state["file"], state["ok"], tuple(state["dag_ids"])) for state in files} == {
         ("dags/shop.py", True, ("shop", "daily")),
