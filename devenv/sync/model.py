@@ -89,19 +89,14 @@ class Capabilities:
     """The target parses what it writes and answers with verdicts."""
     scheduler: bool = False
     """The target can say what the scheduler knows (`Target.scheduler`)."""
-    empty_folders: bool = True
-    executable: bool = True
-    binary: bool = True
-    nested: bool = True
-    """Folders within the root."""
-    any_name: bool = True
-    """Names with other characters than letters, digits, `-`, `_` and `.`."""
     case_sensitive: bool = True
     """`A.py` and `a.py` are two files."""
     note: str = ""
     """What a person should know of this transport, said once."""
     max_total_bytes: int | None = None
-    max_file_bytes: int | None = None
+    max_object_bytes: int | None = None
+    """The content and what the entries take besides (`overhead`), together."""
+    overhead: Callable[[Entry], int] | None = None
     unfit: Callable[[Entry], bool] | None = None
     """Whether an entry cannot be held for a reason of this target's own, which `unfit_reason` gives."""
     unfit_reason: str = ""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from devenv.errors import UsageError
 from devenv.sync.model import Batch, Capabilities, Entry, Manifest, Put
 
-_PLAIN_NAME = re.compile(r"[-._A-Za-z0-9]+")
 _SHOWN = 5
 
 
@@ -116,29 +113,10 @@ def refuse_impossible(local: Manifest, capabilities: Capabilities, target: str) 
     """
     files = [entry for entry in local.values() if entry.kind == "file"]
     objections: list[str] = []
-
-    def object_to(paths: Iterable[str], what: str) -> None:
-        if names := sorted(paths):
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            objections.append(f"{what}: {', '.join(names[:_SHOWN])}{more}")
-
-    if not capabilities.nested:
-        object_to((entry.path for entry in files if entry.path.count("/") > 1), "no folders within the DAG folder")
-    if not capabilities.empty_folders:
-        full = {str(parent) for entry in files for parent in PurePosixPath(entry.path).parents}
-        object_to((e.path for e in local.values() if e.kind == "folder" and e.path not in full), "no empty folders")
-    if not capabilities.executable:
-        object_to((entry.path for entry in files if entry.executable), "no executable files (chmod -x)")
-    if not capabilities.any_name:
-        object_to(
-            (e.path for e in files if not all(_PLAIN_NAME.fullmatch(part) for part in e.path.split("/"))),
-            "only names of letters, digits, '-', '_' and '.'",
-        )
-    if capabilities.unfit is not None:
-        object_to((entry.path for entry in local.values() if capabilities.unfit(entry)), capabilities.unfit_reason)
-    if capabilities.max_file_bytes is not None:
-        limit = capabilities.max_file_bytes
-        object_to((e.path for e in files if e.size > limit), f"no file larger than {size_text(limit)}")
+    unfit = capabilities.unfit
+    if unfit is not None and (paths := sorted(entry.path for entry in local.values() if unfit(entry))):
+        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        objections.append(f"{capabilities.unfit_reason}: {', '.join(paths[:_SHOWN])}{more}")
     if capabilities.max_total_bytes is not None:
         limit, total = capabilities.max_total_bytes, sum(entry.size for entry in files)
         if total > limit:
@@ -147,6 +125,14 @@ def refuse_impossible(local: Manifest, capabilities: Capabilities, target: str) 
             objections.append(
                 f"at most {size_text(limit)} in all: it is {size_text(total)}, {size_text(total - limit)} too much. "
                 f"The heaviest: {weights}"
+            )
+    if capabilities.max_object_bytes is not None and capabilities.overhead is not None:
+        limit, names = capabilities.max_object_bytes, sum(map(capabilities.overhead, files))
+        total = names + sum(entry.size for entry in files)
+        if total > limit:
+            objections.append(
+                f"too many files: the names of {len(files)} take {size_text(names)}, with their content "
+                f"{size_text(total)}, {size_text(total - limit)} too much"
             )
     if objections:
         raise TargetCannot(

@@ -91,13 +91,11 @@ class Recording:
 
 
 class Limited(Recording):
-    """A target that can do next to nothing: every case that asks for more must be refused before it is sent."""
+    """A target that takes no folders and little in all: a case that asks for more must be refused before it is sent."""
 
     def __init__(self, volume: Path) -> None:
-        super().__init__(
-            volume,
-            Capabilities(empty_folders=False, executable=False, nested=False, any_name=False, max_total_bytes=1 << 20),
-        )
+        no_folders = Capabilities(max_total_bytes=1 << 20, unfit=lambda entry: entry.path.count("/") > 1)
+        super().__init__(volume, no_folders)
 
 
 class _Objects:

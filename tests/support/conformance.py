@@ -22,7 +22,7 @@ import pytest
 from devenv.project import Project
 from devenv.sync import scan
 from devenv.sync.loop import Result, SyncLoop
-from devenv.sync.model import Capabilities, Listener, Target
+from devenv.sync.model import Capabilities, Entry, Listener, Target
 from devenv.sync.plan import TargetCannot
 
 from .sync import Events, tree
@@ -80,9 +80,12 @@ class World:
         return result
 
 
+_NESTED = Entry("dags/folder/file.py")
+
+
 @dataclass(frozen=True)
 class Case:
-    """One thing that a target must do, and the capabilities that it takes."""
+    """One thing that a target must do, and what it takes: a file that is `large`, paths that are `nested`."""
 
     name: str
     run: Callable[[World], None]
@@ -90,8 +93,9 @@ class Case:
 
     def fits(self, capabilities: Capabilities) -> bool:
         """Whether a target with these can do it."""
-        large = capabilities.max_total_bytes is not None and "large" in self.needs
-        return not large and all(getattr(capabilities, need) for need in self.needs - {"large"})
+        too_large = "large" in self.needs and capabilities.max_total_bytes is not None
+        too_deep = "nested" in self.needs and capabilities.unfit is not None and capabilities.unfit(_NESTED)
+        return not too_large and not too_deep
 
     def __call__(self, world: World) -> None:
         """Runs the case, or makes sure that it is refused before anything is sent."""
@@ -115,7 +119,7 @@ def case(*needs: str) -> Callable[[Callable[[World], None]], Callable[[World], N
     return add
 
 
-@case("nested", "empty_folders")
+@case("nested")
 def empty_folders(world: World) -> None:
     (world.dags / "empty" / "inner").mkdir(parents=True)
     world.sync()
@@ -135,7 +139,7 @@ def nested_folders(world: World) -> None:
     world.sync()
 
 
-@case("any_name")
+@case()
 def odd_names(world: World) -> None:
     for name in (
         "ünïcode_día.py",
@@ -189,7 +193,7 @@ def read_only_file(world: World) -> None:
     world.sync()
 
 
-@case("executable")
+@case()
 def executable_bit(world: World) -> None:
     path = world.write("run.sh", "echo", 0o755)
     world.sync()

@@ -28,8 +28,12 @@ from devenv.sync.model import Ack, Batch, Capabilities, Entry, Manifest, Schedul
 
 _LIMIT = 1 << 20
 """`MaxSecretSize` of the API server, which also holds for ConfigMaps: the sum of the values' bytes."""
+_OBJECT_LIMIT = (3 << 19) - (16 << 10)
+"""What etcd takes in one request (`--max-request-bytes`, 1.5 MiB), less what else is in the object."""
 _KEY_LIMIT = 253
 """The longest key: `validation.DNS1123SubdomainMaxLength`."""
+_ENTRY_BYTES = 16
+"""What an entry takes besides its content and, twice (once in `managedFields`), its key."""
 _PLAIN_KEY = re.compile(r"(?!\.\.)[-._A-Za-z0-9]+(?<!\.devenv)(?<!\.devenv-[xd])")
 _SUFFIXES = {".devenv": "file", ".devenv-x": "executable", ".devenv-d": "folder"}
 _ANNOTATION = "devenv.io/synced"
@@ -81,6 +85,8 @@ class ConfigMapTarget:
     name: str = "ConfigMap"
     capabilities: Capabilities = Capabilities(
         max_total_bytes=_LIMIT,
+        max_object_bytes=_OBJECT_LIMIT,
+        overhead=lambda entry: 2 * len(_key_of_entry(entry)) + _ENTRY_BYTES,
         unfit=lambda entry: len(_key_of_entry(entry)) > _KEY_LIMIT,
         unfit_reason=f"only paths of at most {_KEY_LIMIT} characters (all but letters, digits, '-', '.' count 3)",
         note="a ConfigMap reaches the pods when their kubelet looks: up to 90 s after a save, mostly at once",
@@ -224,16 +230,16 @@ class ConfigMapTarget:
 
 
 def key_of(path: str, *, executable: bool = False, is_folder: bool = False) -> str:
-    """The key for a path below the synced folder: its name where that can be, `team_2Fetl.py.devenv` where it cannot.
+    """The key for a path below the synced folder: its name where that can be, `team-2Fetl.py.devenv` where it cannot.
 
-    Each byte but letters, digits, `-` and `.` is `_` and its two hexadecimal digits; the ending tells such a key, and
+    Each byte but letters, digits, `_` and `.` is `-` and its two hexadecimal digits; the ending tells such a key, and
     that the file is executable (`.devenv-x`) or an empty folder (`.devenv-d`).
     """
     if not executable and not is_folder and _PLAIN_KEY.fullmatch(path) and path not in (".", ".."):
         return path
-    safe = re.sub(rb"[^-.A-Za-z0-9]", lambda found: b"_%02X" % found[0][0], path.encode())
+    safe = re.sub(rb"[^_.A-Za-z0-9]", lambda found: b"-%02X" % found[0][0], path.encode())
     if safe.startswith(b".."):  # the kubelet's own names begin so
-        safe = b"_2E" + safe[1:]
+        safe = b"-2E" + safe[1:]
     ending = ".devenv-d" if is_folder else ".devenv-x" if executable else ".devenv"
     return safe.decode() + ending
 
@@ -242,7 +248,7 @@ def place_of(key: str) -> tuple[str, str]:
     """The path of a key, and its kind: `file`, `executable` or `folder`."""
     for suffix, kind in _SUFFIXES.items():
         if key.endswith(suffix):
-            text = re.sub(r"_([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), key.removesuffix(suffix))
+            text = re.sub(r"-([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), key.removesuffix(suffix))
             return text.encode("latin-1", "replace").decode("utf-8", "replace"), kind
     return key, "file"
 

@@ -88,10 +88,8 @@ def place_of(key: str) -> tuple[str, str] | None:
     """A key's path and kind (`file`, `executable`, `folder`), or None for one that leads nowhere."""
     for suffix, kind in _KINDS.items():
         if key.endswith(suffix):
-            text = re.sub(
-                rb"_([0-9A-F]{2})", lambda found: bytes.fromhex(found[1].decode()), key[: -len(suffix)].encode()
-            )
-            path = os.fsdecode(text)
+            coded = key[: -len(suffix)].encode()
+            path = os.fsdecode(re.sub(rb"-([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), coded))
             if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
                 return None
             return path, kind

@@ -336,7 +336,7 @@ def test_while_git_is_at_work_no_look_sends_half_a_checkout(tmp_path: Path) -> N
 
 
 def test_a_folder_that_cannot_be_held_is_not_looked_at_without_a_pause(tmp_path: Path) -> None:
-    project, target = project_at(tmp_path), RecordingTarget(Capabilities(max_file_bytes=1))
+    project, target = project_at(tmp_path), RecordingTarget(Capabilities(max_total_bytes=1))
     (tmp_path / "dags" / "dag.py").write_text("too large")
     loop, mirror = _mirrored(project, target)
     loop._due.look = 1.0  # some file was being written just now

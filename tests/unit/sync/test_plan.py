@@ -82,19 +82,16 @@ def test_empty_files_are_never_renames() -> None:
 @pytest.mark.parametrize(
     ("limit", "entry", "words"),
     [
-        (Capabilities(nested=False), file("dags/a/b.py"), "no folders within the DAG folder: dags/a/b.py"),
-        (Capabilities(empty_folders=False), folder("dags/a"), "no empty folders: dags/a"),
         (
-            Capabilities(executable=False),
-            file("dags/a.sh", executable=True),
-            "no executable files (chmod -x): dags/a.sh",
+            Capabilities(unfit=lambda entry: " " in entry.path, unfit_reason="no spaces"),
+            file("dags/a b.py"),
+            "no spaces: dags/a b.py",
         ),
         (
-            Capabilities(any_name=False),
-            file("dags/ä b.py"),
-            "only names of letters, digits, '-', '_' and '.': dags/ä b.py",
+            Capabilities(max_object_bytes=1_000, overhead=lambda entry: len(entry.path) * 100),
+            file("dags/a.py", size=200),
+            "too many files: the names of 1 take 900 bytes, with their content 1.1 KiB, 100 bytes too much",
         ),
-        (Capabilities(max_file_bytes=1024), file("dags/a", size=1025), "no file larger than 1.0 KiB: dags/a"),
         (
             Capabilities(max_total_bytes=1 << 20),
             file("dags/big.csv", size=3 << 19),
