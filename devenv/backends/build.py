@@ -21,13 +21,17 @@ PACKAGES = "packages.txt"
 PLUGINS = "plugins"
 
 _LAST_LINES = 20
+_CERTIFICATES = "certificates.pem"
+_CERTIFICATE_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Where a laptop behind a proxy that looks into TLS says whom to trust; the build's pip is told the same."""
 
 
 class ImageNotBuilt(PlatformError):
     """The image with the project's `requirements.txt`, `packages.txt` or `plugins/` could not be built.
 
     The last lines of the build stand below the message. Behind a proxy or with a package index of your own, set
-    `images.build_arguments` (PIP_INDEX_URL, HTTPS_PROXY) or `images.build_network`.
+    `images.build_arguments` (PIP_INDEX_URL, HTTPS_PROXY) or `images.build_network`; where a proxy looks into TLS, name its
+    certificates in `PIP_CERT`.
     """
 
     code = "DEVENV-230"
@@ -78,6 +82,8 @@ class ProjectImage:
                 "USER airflow",
             ]
         if (folder / REQUIREMENTS).is_file():
+            if self._certificates() is not None:
+                lines += [f"COPY {_CERTIFICATES} /tmp/{_CERTIFICATES}", f"ARG PIP_CERT=/tmp/{_CERTIFICATES}"]
             lines += [
                 f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}",
                 f'RUN pip install --no-cache-dir "apache-airflow=={settings.airflow.version}" -r /tmp/{REQUIREMENTS}',
@@ -175,8 +181,16 @@ class ProjectImage:
                 if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
             )
 
+    def _certificates(self) -> Path | None:
+        """The certificates that this machine's programs trust instead of their own."""
+        variables = self._project.environment.variables
+        named = [Path(variables[name]) for name in _CERTIFICATE_VARIABLES if variables.get(name)]
+        return next((path for path in named if path.is_file()), None)
+
     def _digest(self) -> str:
-        digest = hashlib.sha256(self.dockerfile().encode())
+        # Another terminal may trust others, and gets the same image.
+        lines = [line for line in self.dockerfile().splitlines() if _CERTIFICATES not in line]
+        digest = hashlib.sha256("\n".join([*lines, ""]).encode())
         for name, value in sorted(self._project.settings.images.build_arguments.items()):
             digest.update(f"{name}={value}\n".encode())
         for path in self._inputs():
@@ -191,6 +205,9 @@ class ProjectImage:
         for name in (REQUIREMENTS, PACKAGES):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, context / name)
+        certificates = self._certificates()
+        if certificates is not None:
+            shutil.copyfile(certificates, context / _CERTIFICATES)
         if self._has_plugins():
             shutil.copytree(
                 folder / PLUGINS, context / PLUGINS, ignore=shutil.ignore_patterns("__pycache__", ".*"), symlinks=False

@@ -36,6 +36,16 @@ def test_packages_as_root_requirements_as_airflow_with_the_release_pinned(projec
     assert lines[-1] == "COPY --chown=airflow:0 plugins /opt/airflow/plugins"
 
 
+def test_pip_trusts_whom_this_machine_trusts_and_the_image_is_the_same_in_every_terminal(project_folder: Path) -> None:
+    (project_folder / "requirements.txt").write_text("pandas\n")
+    certificates = project_folder / "corporate.pem"
+    certificates.write_text("-----BEGIN CERTIFICATE-----\n")
+    variables = {"REQUESTS_CA_BUNDLE": str(certificates), "PIP_CERT": "/no/such/file"}
+    trusting = ProjectImage(Project(project_folder, Settings(), Environment(variables=variables)))
+    assert "ARG PIP_CERT=/tmp/certificates.pem" in trusting.dockerfile().splitlines()
+    assert trusting.name == image(project_folder).name
+
+
 def test_plugins_that_are_synced_are_not_built_in(project_folder: Path) -> None:
     (project_folder / "plugins").mkdir()
     (project_folder / "plugins" / "hook.py").write_text("")
