@@ -60,10 +60,14 @@ class Feed:
         self._looked_at = threading.Event()
         self._listeners: list[queue.Queue[Message]] = []
         self._reader = JournalReader(journal_file(project.state_folder))
+        self._knowledge = threading.RLock()
+        """Around `_record`, `_overview` and what is made of them, which two threads do."""
         self._record = Record()
         self._overview: Overview | None = None
         self._shown: dict[str, Any] = {}
         self._files: dict[str, dict[str, Any]] = {}
+        self._states: dict[str, FileState] = {}
+        self._hidden: tuple[str, ...] = ()
         self._scrub: Callable[[str], str] = Scrubber()
         self._logs: deque[tuple[int, LogLine]] = deque(maxlen=LOG_LINES)
         self._logged = threading.Condition()
@@ -72,6 +76,8 @@ class Feed:
 
     def start(self) -> None:
         """Begins to gather, in threads that end with the process or with `stop`."""
+        with contextlib.suppress(DevenvError):
+            self._hide()
         self._read_journal()
         for work in (self._follow_journal, self._follow_environment):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
@@ -124,13 +130,19 @@ class Feed:
                 self._tell(name, data)
 
     def _show_files(self) -> None:
-        files = {path: _scrubbed(state.to_json(), self._scrub) for path, state in self._known_files().items()}
-        with self._lock:
-            changed = [state for path, state in files.items() if self._files.get(path) != state]
-            gone = [path for path in self._files if path not in files]
-            self._files = files
-            if changed or gone:
-                self._tell("files", {"all": False, "changed": changed, "gone": gone})
+        with self._knowledge:
+            states = self._known_files()
+            changed = {
+                path: _scrubbed(state.to_json(), self._scrub)
+                for path, state in states.items()
+                if self._states.get(path) != state
+            }
+            gone = [path for path in self._files if path not in states]
+            self._states = states
+            with self._lock:
+                self._files = {path: changed.get(path) or self._files[path] for path in states}
+                if changed or gone:
+                    self._tell("files", {"all": False, "changed": list(changed.values()), "gone": gone})
 
     def _tell(self, name: str, data: Any) -> None:
         for waiting in list(self._listeners):
@@ -146,6 +158,10 @@ class Feed:
             self._read_journal()
 
     def _read_journal(self) -> None:
+        with self._knowledge:
+            self._take_journal()
+
+    def _take_journal(self) -> None:
         anew, lines = self._reader.fresh()
         if anew:
             self._record = Record()
@@ -196,10 +212,13 @@ class Feed:
             self._looked_at.wait()
             if self._ended.is_set():
                 return
-            if count % _SECRETS_EVERY == 0:
-                self._look_at_secrets()
+            try:
+                if count % _SECRETS_EVERY == 0:
+                    self._look_at_secrets()
+                self._look_at_environment()
+            except Exception as error:  # noqa: BLE001 (a defect in one look must not leave the page as it was for ever)
+                self._show("environment", {"state": "unknown", "silent": f"{type(error).__name__}: {error}"})
             count += 1
-            self._look_at_environment()
             self._ended.wait(_ENVIRONMENT_SECONDS)
 
     def _look_at_environment(self) -> None:
@@ -208,7 +227,8 @@ class Feed:
         except DevenvError as error:
             self._show("environment", {"state": "unknown", "silent": error.message, "hint": error.hint or ""})
             return
-        self._overview = overview
+        with self._knowledge:
+            self._overview = overview
         told = dataclasses.asdict(overview)
         for name in ("listed", "broken", "watcher"):
             told.pop(name)
@@ -218,11 +238,20 @@ class Feed:
     def _look_at_secrets(self) -> None:
         try:
             entries, silent = secret_names(self._project, self._backend)
-            self._scrub = Scrubber(self._backend.known_secrets())
+            self._hide()
         except DevenvError as error:
             self._show("secrets", {"entries": [], "silent": error.message})
             return
         self._show("secrets", {"entries": entries, "silent": silent})
+
+    def _hide(self) -> None:
+        """Takes the values that there are now out of all that is told; a new one also out of what was told before."""
+        hidden = tuple(sorted(set(self._backend.known_secrets())))
+        if hidden == self._hidden:
+            return
+        with self._knowledge:
+            self._hidden, self._scrub = hidden, Scrubber(hidden)
+            self._states = {}
 
     # ------------------------------------------------------------------------------------------------- logs
 
@@ -255,7 +284,7 @@ class Feed:
                         self._logged.notify_all()
                     if self._ended.is_set():
                         return
-            except DevenvError:
+            except (DevenvError, OSError):
                 pass  # it is not up; the environment's state says so, and the logs are asked for again
             now = self._project.environment.now()
             since = max(0.1, now - last) if last else since

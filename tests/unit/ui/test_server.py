@@ -212,6 +212,26 @@ def test_names_of_secrets_are_told_and_no_value_anywhere(served: Served) -> None
     assert "could not log in with ***" in json.dumps(told)
 
 
+def test_a_value_in_a_line_of_code_is_hidden_also_when_it_becomes_a_secret_later(served: Served) -> None:
+    folder = served.project.state_folder
+    with WatchLock(folder):
+        journal = Journal(folder, served.project.environment.now)
+        journal.report(WatchStarted("dags", 1, "agent", "inotify", 0.1))
+        problem = Problem("name-error", "error", "x", excerpt=("password = 'correct horse battery'",), line=1)
+        journal.report(VerdictReached(Verdict("dags/shop.py", problems=(problem,)), 61.0))
+        known = served.backend.known_secrets()
+        served.backend.known_secrets = lambda: [*known, "correct horse battery"]  # type: ignore[method-assign]
+        excerpts = (
+            state["problems"][0]["excerpt"]
+            for name, data in served.events()
+            if name == "files"
+            for state in data["changed"]
+            if state["file"] == "dags/shop.py" and state["problems"]
+        )
+        assert "password = '***'" in (excerpt[0] for excerpt in excerpts)
+        journal.close()
+
+
 def test_the_logs_of_one_component_or_of_all(served: Served) -> None:
     def texts(path: str, wanted: int) -> list[str]:
         found: list[str] = []
