@@ -30,8 +30,8 @@ class ImageNotBuilt(PlatformError):
     """The image with the project's `requirements.txt`, `packages.txt` or `plugins/` could not be built.
 
     The last lines of the build stand below the message. Behind a proxy or with a package index of your own, set
-    `images.build_arguments` (PIP_INDEX_URL, HTTPS_PROXY) or `images.build_network`; where a proxy looks into TLS, name its
-    certificates in `PIP_CERT`.
+    `images.build_arguments` (PIP_INDEX_URL, HTTPS_PROXY) or `images.build_network`; where a proxy looks into TLS, name
+    its certificates in `PIP_CERT`.
     """
 
     code = "DEVENV-230"
