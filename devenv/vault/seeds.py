@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets as random
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Union
@@ -141,17 +142,30 @@ def load_or_create(project: Project, existing: Mapping[str, Any] | None = None) 
         SeedsInvalid: such a file cannot be read.
     """
     path = kept_file(project)
-    known: dict[str, Any] = {}
-    if path.exists():
-        _require_private(path)
-        known = _read(path)
-    document = decode_secret(existing) if existing is not None else {}
-    generated = {**generate(), **known.get("generated", {}), **document.get("generated", {})}
-    kept = _values(known["secrets"], path) if "secrets" in known else _recovered(project, generated, document)
-    seeds = Seeds(generated=generated, kept=kept, file=_user_file(project))
-    if known.get("generated") != generated or "secrets" not in known:
-        save(project, seeds)
+    with _alone(path):
+        known: dict[str, Any] = {}
+        if path.exists():
+            _require_private(path)
+            known = _read(path)
+        document = decode_secret(existing) if existing is not None else {}
+        generated = {**generate(), **known.get("generated", {}), **document.get("generated", {})}
+        kept = _values(known["secrets"], path) if "secrets" in known else _recovered(project, generated, document)
+        seeds = Seeds(generated=generated, kept=kept, file=_user_file(project))
+        if known.get("generated") != generated or "secrets" not in known:
+            save(project, seeds)
     return seeds
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One thread of one devenv at a time: two steps of a first `up` would each generate passwords of their own."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def kept_file(project: Project) -> Path:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,17 @@ def test_policies_are_made_from_the_list_that_pods_fetch_from(tmp_path: Path) ->
     assert "list" not in task
     assert layout.readers(listing, "airflow/admin") == ["api-server", "scheduler", "webserver"]
     assert layout.readers(listing, "variables/region") == []
+
+
+def test_steps_that_begin_at_once_generate_the_seeds_once(tmp_path: Path) -> None:
+    """Postgres and Vault start side by side: each wants its password from seeds that are not there yet."""
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+        project, together = make(tmp_path / str(number)), threading.Barrier(8)
+
+        def load(project: Project = project, together: threading.Barrier = together) -> str:
+            together.wait()
+            return seeds.load_or_create(project).root_token
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len({each.result() for each in [pool.submit(load) for _ in range(8)]}) == 1
