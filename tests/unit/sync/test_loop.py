@@ -108,6 +108,19 @@ def test_what_the_target_cannot_hold_is_refused_before_anything_is_sent(tmp_path
     assert not target.batches
 
 
+def test_a_target_that_is_nearly_full_is_told_of_in_time_and_once(tmp_path: Path) -> None:
+    project, target = project_at(tmp_path), RecordingTarget(Capabilities(max_total_bytes=1_000))
+    dags = tmp_path / "dags"
+    (dags / "a.py").write_bytes(b"x" * 700)
+    with Watching(project, target.opened) as watch:
+        watch.events.wait(WatchStarted)
+        for count, size in enumerate((810, 820, 830), 2):
+            (dags / "a.py").write_bytes(b"x" * size)
+            watch.watcher.notice(dags / "a.py")
+            watch.events.wait(FileSynced, count)
+    assert [notice.message for notice in watch.events.of(Notice)] == ["recording is 81% full: 810 bytes of 1000 bytes"]
+
+
 def test_no_dag_folder(tmp_path: Path) -> None:
     project = project_at(tmp_path)
     (tmp_path / "dags").rmdir()
