@@ -8,6 +8,7 @@ import importlib.util
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ import pytest
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
 from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
+from devenv.sync.loop import SyncLoop
 from devenv.sync.model import Batch, Capabilities, Entry, Listener, Root, Target, TargetLost
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner, agent_command
 from devenv.sync.targets.child import ChildDuplex
@@ -261,6 +263,29 @@ def test_a_volume_that_holds_something_else_than_was_acknowledged_is_noticed(tmp
             target.apply(Batch(folders=(Entry("dags/team", "folder"),)))
     finally:
         target.close()
+
+
+def test_a_version_that_the_kubelet_removes_while_it_is_read_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An init container that failed would end a task."""
+    place = InConfigMap(tmp_path / "volume")
+    project = project_at(tmp_path / "project")
+    world = World(project, place, monkeypatch)
+    world.write("team/dag.py", "first")
+    world.once()
+    original, removed = unpack_dags.unpack, []
+
+    def unpack(version: Path, folder: Path) -> int:
+        if not removed:
+            removed.append(version)
+            world.write("team/dag.py", "second")
+            SyncLoop(project, place.open, world.events).once()
+            shutil.rmtree(version)
+        return original(version, folder)
+
+    monkeypatch.setattr(unpack_dags, "unpack", unpack)
+    assert place.held() == tree(project.folder)
 
 
 def test_an_agent_that_cannot_start_is_told_in_its_own_words() -> None:

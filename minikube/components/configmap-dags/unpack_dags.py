@@ -28,6 +28,7 @@ def main(source: Path, target: Path, *, follow: bool) -> None:
     """Brings all folders in step, and keeps them so."""
     done: dict[str, str] = {}
     while True:
+        behind = False
         for mount in sorted(source.iterdir()):
             version = _version(mount)
             if version is None or done.get(mount.name) == version:
@@ -37,11 +38,13 @@ def main(source: Path, target: Path, *, follow: bool) -> None:
                 done[mount.name] = version
                 print(f"{mount.name}: {count} files of version {version}", flush=True)
             except OSError as error:
+                behind = True
+                if _version(mount) != version:
+                    continue  # the kubelet removed it while it was read: the next one is there
                 if not follow:
                     raise
-                if _version(mount) == version:  # else the kubelet removed it: the next one is there
-                    print(f"{mount.name}: {error}; trying again", file=sys.stderr, flush=True)
-        if not follow:
+                print(f"{mount.name}: {error}; trying again", file=sys.stderr, flush=True)
+        if not follow and not behind:
             return
         time.sleep(_POLL_SECONDS)
 
