@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def _metavar(param: Any) -> str:
 
 def _help(param: Any) -> str:
     text = (getattr(param, "help", None) or "").replace("|", "\\|")
-    default = param.default
+    default = param.default.value if isinstance(param.default, Enum) else param.default
     shown = isinstance(default, str | int | float) and not isinstance(default, bool) and default not in ("", 0)
     return f"{text} Default: `{default}`." if shown else text
 
