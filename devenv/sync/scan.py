@@ -32,6 +32,8 @@ _EMPTY_SECONDS = 0.1
 """A file that became empty this recently is most often a save between its truncation and its content."""
 _WRITING_SECONDS = 10.0
 """A file that somebody holds open and changes for longer than this is taken as it is: a log never comes to rest."""
+SIZE_LIMIT = 1 << 30
+"""Bytes; a file is in memory while it is sent."""
 _PARTIAL_LIMIT = 200
 """More folders than this are looked at with a full scan."""
 _ATTEMPTS = 3
@@ -302,6 +304,9 @@ class Scanner:
     def _file(self, path: str, place: str, status: os.stat_result) -> bool:
         if not stat.S_ISREG(status.st_mode):
             self._found.skipped[path] = f"{_kind(status.st_mode)}, not a file"
+            return False
+        if status.st_size > SIZE_LIMIT:
+            self._found.skipped[path] = f"larger than {SIZE_LIMIT >> 30} GiB; a DAG folder is no place for data"
             return False
         if path in self._children:
             self._forget(path)

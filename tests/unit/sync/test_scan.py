@@ -164,6 +164,15 @@ def test_what_is_no_file_is_skipped_with_a_reason(dags: Path, monkeypatch: pytes
     ]
 
 
+def test_data_that_would_not_fit_into_memory_is_left_out_and_named(dags: Path) -> None:
+    (dags / "dag.py").write_text("x")
+    with (dags / "data.parquet").open("wb") as stream:
+        stream.truncate(scan_module.SIZE_LIMIT + 1)
+    seen = scanner(dags).scan()
+    assert set(seen.entries) == {"dags/dag.py"}
+    assert seen.skipped == {"dags/data.parquet": "larger than 1 GiB; a DAG folder is no place for data"}
+
+
 def test_an_unreadable_file_is_unknown_not_gone(dags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (dags / "dag.py").write_text("x")
     reader = scanner(dags)
