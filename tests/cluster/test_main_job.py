@@ -20,7 +20,8 @@ def test_a_dag_runs_in_task_pods_and_its_log_is_read(main_job: Program) -> None:
 
 
 def test_a_dag_uses_all_secrets_without_a_manual_step(main_job: Program, slack: Receiver) -> None:
-    main_job.run("run", "secrets_example", "--wait", seconds=420)
+    with main_job.watching():
+        main_job.run("run", "secrets_example", "--wait", seconds=420)
     assert slack.texts
     assert slack.texts[-1].startswith("secrets_example.query_spark succeeded in manual__")
     spark = main_job.run("logs", "secrets_example", "query_spark")

@@ -390,6 +390,24 @@ def test_a_secret_that_somebody_else_made_is_read_and_left_alone(place: Place, c
     place.cluster.delete("Secret", mirrored.UI_CREDENTIALS, NAMESPACE)
 
 
+def test_the_namespace_of_the_mirrored_secrets_is_made(place: Place, command: "Command") -> None:
+    tools = f"{NAMESPACE}-tools"
+    place.cluster.delete("Namespace", tools, wait_seconds=120)
+    settings = place.project.folder / "devenv.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace("[airflow]\n", f'[airflow]\nsecrets_namespace = "{tools}"\n'))
+    try:
+        said = command("set", "variable", "region", stdin="us-east")
+        assert f"Secret {mirrored.VARIABLES} in namespace {tools} is in step" in said
+        mirror = place.cluster.get("Secret", mirrored.VARIABLES, tools)
+        assert mirror is not None
+        assert base64.b64decode(mirror["data"]["AIRFLOW_VAR_REGION"]) == b"us-east"
+        assert place.cluster.get("Secret", mirrored.UI_CREDENTIALS, tools) is not None
+    finally:
+        settings.write_text(before)
+        place.cluster.delete("Namespace", tools, wait_seconds=120)
+
+
 Command = Callable[..., str]
 
 

@@ -1,0 +1,156 @@
+"""Secrets in a local environment from nothing: seeds in a file, a DAG that uses all, changes, no leaks."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.program import Program
+from tests.support.receiver import Receiver, receiver
+
+from .conftest import cache_folder, eventually
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+DAGS = Path(__file__).parents[2] / "dags"
+SEEDS = """
+[connections]
+warehouse = "postgresql://reader:{connection}@db.example.com/shop"
+[variables]
+region = "eu-west"
+hidden = "{variable}"
+[secrets."kyuubi/database"]
+KYUUBI_PASSWORD = "{kyuubi}"
+[secrets."slack/webhook"]
+SLACK_WEBHOOK_URL = "http://127.0.0.1:{port}/{webhook}"
+"""
+
+
+@dataclass
+class Shop:
+    """A project with seeds that was booted from nothing, and what must not be found elsewhere."""
+
+    program: Program
+    base: Path
+    slack: Receiver
+    canary: dict[str, str]
+    printed: list[str]
+
+    @property
+    def files(self) -> Path:
+        """Where the env files are."""
+        return self.program.folder / ".devenv" / "etc" / "airflow"
+
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        said = self.program.run(*arguments, stdin=stdin)
+        self.printed.append(said)
+        return said
+
+
+@pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    base = tmp_path_factory.mktemp("secrets")
+    folder = base / "shop"
+    (folder / "dags").mkdir(parents=True)
+    for name in ("secrets_example.py", "alerts.py", "env_files.py"):
+        shutil.copy(DAGS / name, folder / "dags")
+    (folder / "devenv.toml").write_text(
+        f'backend = "local"\n[airflow]\nversion = "{request.param}"\n[vault]\nseeds = "{base}/seeds.toml"\n'
+        "[ports]\nairflow = 28082\nvault = 28202\n"
+    )
+    canary = {name: f"canary-{name}-{os.urandom(9).hex()}" for name in ("connection", "variable", "kyuubi", "webhook")}
+    program = Program(
+        (sys.executable, "-m", "devenv"),
+        folder,
+        {"DEVENV_DATA": str(base / "data"), "DEVENV_CACHE": str(cache_folder())},
+    )
+    with receiver() as slack:
+        (base / "seeds.toml").touch(mode=0o600)
+        (base / "seeds.toml").write_text(SEEDS.format(port=slack.port, **canary))
+        made = Shop(program, base, slack, canary, [])
+        try:
+            with program.watching("up") as watch:
+                made.printed.append(str(watch.seen))
+                yield made
+        finally:
+            program.run("destroy", "--yes", code=None)
+
+
+def test_a_dag_uses_all_that_the_seeds_give_from_a_fresh_environment(shop: Shop) -> None:
+    eventually(lambda: "secrets_example" in shop.run("dags"), 240)
+    shop.run("run", "secrets_example", "--wait")
+    assert shop.slack.texts[0].startswith("secrets_example.query_spark succeeded in manual__")
+    length = len(shop.canary["connection"])
+    assert f"postgres at db.example.com, a password of {length} characters" in shop.run(
+        "logs", "secrets_example", "use_connection"
+    )
+    spark = shop.run("logs", "secrets_example", "query_spark")
+    assert "jdbc:hive2://kyuubi:10009/default as airflow, a password of " in spark
+    assert "the sales of ***" in spark  # what came from the seeds is not shown
+
+
+def test_a_changed_secret_reaches_what_has_read_the_old_one(shop: Shop) -> None:
+    shop.run("secrets", "set", "kyuubi/database", "KYUUBI_USER", stdin="ada")
+    assert "KYUUBI_USER=ada" in (shop.files / "kyuubi.env").read_text()
+    shop.run("secrets", "set", "airflow/admin", "AIRFLOW_ADMIN_PASSWORD", "--no-restart", stdin="changed-password")
+    assert "Airflow runs with an old secret: airflow/admin" in shop.run("status")
+    shop.run("secrets", "seed")
+    for path, key in (("airflow/core", "WEBSERVER_SECRET_KEY"), ("postgres/airflow", "POSTGRES_PASSWORD")):
+        new = os.urandom(16).hex()
+        shop.run("secrets", "set", path, key, stdin=new)
+        assert new in (shop.files / "airflow.cfg").read_text()
+    assert "old secret" not in shop.run("status")
+    assert "secrets_example" in shop.run("dags")  # logs in with the new password
+    sent = len(shop.slack.texts)
+    shop.run("run", "secrets_example", "--wait")
+    assert len(shop.slack.texts) == sent + 1
+    assert "default as ada," in shop.run("logs", "secrets_example", "query_spark")
+
+
+def test_an_import_brings_pools_too(shop: Shop) -> None:
+    settings = shop.base / "airflow_settings.yaml"
+    settings.write_text(
+        "airflow:\n"
+        "  variables: [{variable_name: imported, variable_value: yes}]\n"
+        "  pools: [{pool_name: small, pool_slot: 3, pool_description: few at once}]\n"
+    )
+    shop.run("secrets", "import", str(settings))
+    assert "small" in shop.run("airflow", "pools", "list")
+    assert shop.run("secrets", "get", "variable", "imported", "--reveal") == "true\n"
+
+
+def test_nothing_is_found_elsewhere(shop: Shop) -> None:
+    shop.run("secrets", "get", "slack/webhook")
+    shop.run("secrets", "export", "-o", "json")
+    shop.run("status", "-o", "json")
+    processes = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        processes.append("\0".join(process.info["cmdline"] or ()))
+        processes += (process.info["environ"] or {}).values()
+    places = {"what commands print": shop.printed, "command lines and environments": processes}
+    for where, texts in places.items():
+        assert texts
+        assert not held(shop, "\n".join(texts).encode()), where
+    folders = [shop.base, Path("/var/lib/devenv") / shop.files.parents[2].name]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    with_secrets = {path for path in files if held(shop, path.read_bytes())}
+    assert with_secrets == {shop.base / "seeds.toml", shop.files / "kyuubi.env", shop.files / "slack.env"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in with_secrets)
+
+
+def held(shop: Shop, content: bytes) -> list[str]:
+    """The canaries in some bytes, as they are or in base64 at any alignment."""
+    found = []
+    for name, value in shop.canary.items():
+        raw = value.encode()
+        forms = [raw, *(base64.b64encode(b"x" * lead + raw)[4:-4] for lead in range(3))]
+        found += [name for form in forms if form in content]
+    return found
