@@ -3,7 +3,8 @@
     python benchmarks/scheduler.py FOLDER [SAVES [CONTEXT]]      FOLDER: a project whose environment is up
 
 A DAG file of 20 kB is saved again and again, its one task renamed each time; times count from just before the write.
-On a cluster, `kubectl cp` of the same file into the agent's pod stands beside it, every fifth save, in the same run.
+Then new files are written, one by one, until the scheduler has each. On a cluster, `kubectl cp` of the same file into
+the agent's pod stands beside it, every fifth save, in the same run.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from tests.support.program import Program, Watching
 
 NAME = "save_benchmark.py"
 PATH = f"dags/{NAME}"
+NEW_FILES = 10
 
 
-def dag(version: int) -> str:
+def dag(version: int, dag_id: str = "save_benchmark") -> str:
     """A DAG file of 20 kB; each version has another task."""
     padding = "\n".join(f"# {number:04d} {'x' * 70}" for number in range(260))
     return f"""from datetime import datetime
 from airflow import DAG
 from airflow.operators.empty import EmptyOperator
 
-with DAG("save_benchmark", start_date=datetime(2024, 1, 1), schedule=None):
+with DAG("{dag_id}", start_date=datetime(2024, 1, 1), schedule=None):
     EmptyOperator(task_id="version_{version}")
 
 {padding}
@@ -52,6 +54,15 @@ def saved(watch: Watching, file: Path, version: int) -> dict[str, float]:
         )
         times.setdefault(names[line.type], (time.monotonic() - started) * 1000)
     return times
+
+
+def created(watch: Watching, folder: Path, number: int) -> float:
+    """Milliseconds until the scheduler has listed and parsed a file that did not exist."""
+    file = folder / "dags" / f"new_benchmark_{number}.py"
+    started = time.monotonic()
+    file.write_text(dag(number, file.stem))
+    watch.until(lambda line: line.type == "devenv.scheduler.parsed" and line.data["path"] == f"dags/{file.name}", 90)
+    return (time.monotonic() - started) * 1000
 
 
 def copied(context: str, file: Path) -> float:
@@ -94,13 +105,17 @@ def main(folder: Path, saves: int, context: str) -> None:
                     for name, value in times.items():
                         every.setdefault(name, []).append(value)
                 time.sleep(0.3)
+            every["new file → scheduler"] = [created(watch, folder, number) for number in range(NEW_FILES)]
             middles = {name: row(name, times) for name, times in every.items()}
             if context:
                 print(f"kubectl cp / save → volume: {middles['kubectl cp'] / middles['save → volume']:.0f} times")
+            for added in (folder / "dags").glob("new_benchmark_*.py"):
+                added.unlink()
             file.unlink()
             watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == PATH)
     finally:
-        file.unlink(missing_ok=True)
+        for left in [file, *(folder / "dags").glob("new_benchmark_*.py")]:
+            left.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
