@@ -37,6 +37,9 @@ SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 TERMINATION_LOG = Path("/dev/termination-log")
 REVISION_KEY_PATH = "devenv/revision"
 """Where every role finds the key of `revision`."""
+CONNECT_SECONDS = 2.0
+"""Vault is a neighbour: what takes longer goes to a pod that is gone, and the next try to its successor."""
+ANSWER_SECONDS = 10.0
 SETTLED_PATIENCE = 8.0
 """Seconds to retry what a starting Vault does not explain: a missing path, a denial."""
 
@@ -63,7 +66,7 @@ class Vault:
         self.token = ""
         parts = urlsplit(address)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname or "127.0.0.1", parts.port or 8200, timeout=10)
+        self._connection: Any = kind(parts.hostname or "127.0.0.1", parts.port or 8200, timeout=CONNECT_SECONDS)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Sends a request; gives back the status and the decoded answer.
@@ -76,6 +79,9 @@ class Vault:
             headers["X-Vault-Token"] = self.token
         data = None if body is None else json.dumps(body)
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+                self._connection.sock.settimeout(ANSWER_SECONDS)
             self._connection.request(method, "/v1/" + quote(path), data, headers)
             response = self._connection.getresponse()
             raw = response.read()
