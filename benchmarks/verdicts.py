@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.support.program import Program, Watching
 
-FILES, DEPENDENTS, SAVES, HELPER_SAVES, IDLE_SECONDS = 300, 40, 50, 10, 60.0
+FILES, DEPENDENTS, SAVES, HELPER_SAVES, IDLE_SECONDS = 300, 40, 50, 6, 60.0
 FOLDER = "verdict_benchmark"
 DAG = """from datetime import datetime
 from airflow import DAG
@@ -130,7 +130,7 @@ def measure(program: Program, context: str) -> None:
             times = []
             for version in range(1, HELPER_SAVES + 1):
                 times.append(timed(watch, place / "helper.py", f"version = {version}\n", set(dependents)))
-                time.sleep(5)
+                time.sleep(20)  # the scheduler parses them, too
             row(f"a helper → the verdicts on {DEPENDENTS} dependents", times)
             time.sleep(30)
             before = used(watch, program.folder, context)

@@ -36,6 +36,7 @@ _RESULT_LIMIT = 4_000_000
 _OUTPUT_KEPT = 16_000
 _FLOOD = 1_000_000
 _GRACE_SECONDS = 1.0
+_TOUCH_SECONDS = 3.0
 _FIRST_SESSION_SECONDS = 30.0
 _PRELOAD_MEGABYTES = 280
 _BACKLOG_NICENESS = 10
@@ -109,6 +110,9 @@ class Parser:
         self._urgent: Dict[str, str] = {}
         self._backlog: Dict[str, str] = {}
         self._held_back = False
+        # Dependents to touch, and until when at the latest: the scheduler's parses would delay the verdicts on them.
+        self._untouched: Set[str] = set()
+        self._touch_by = 0.0
         self._definers: Dict[str, Set[str]] = {}
         self._children: Dict[int, Child] = {}
         self._waiting: List[Tuple[Any, Set[str]]] = []
@@ -147,6 +151,7 @@ class Parser:
         """Serves until it is told to end, or nobody came for long."""
         while not self._over:
             self._start_children()
+            self._touch()
             registered = self._selector.get_map()
             for key, _ in self._selector.select(self._patience()):
                 if registered.get(key.fileobj) is key:  # not closed, nor its number reused, by a handler before
@@ -159,6 +164,8 @@ class Parser:
 
     def close(self) -> None:
         """Ends what is running."""
+        self._touch_by = 0.0
+        self._touch()
         for child in list(self._children.values()):
             _kill_group(child.pid)
         if self._reporter is not None:
@@ -166,6 +173,8 @@ class Parser:
 
     def _patience(self) -> float:
         deadlines = [child.deadline for child in self._children.values()]
+        if self._untouched and self._session is not None:
+            deadlines.append(self._touch_by)
         if self._reporter is not None:
             deadlines += [when for when in [self._reporter.deadline()] if when is not None]
         if self._preload and not self._urgent:
@@ -291,12 +300,22 @@ class Parser:
             if self._is_dag_file(file):
                 self._queue(file, "", urgent=urgent)
         if again:
-            for data in frames.encode_items("touch", sorted(again)):
-                if self._session is not None:
-                    with contextlib.suppress(OSError):
-                        self._session.sendall(data)
+            self._touch_by = self._touch_by if self._untouched else time.monotonic() + _TOUCH_SECONDS
+            self._untouched.update(again)
         for file, path in sorted(again.items()):
             self._queue(file, path, urgent=urgent)
+
+    def _touch(self) -> None:
+        """Has the dependents touched, so that the scheduler parses them too, once nobody waits for a verdict."""
+        if not self._untouched or self._session is None:
+            return
+        waited_for = self._urgent or any(not child.patient for child in self._children.values())
+        if waited_for and time.monotonic() < self._touch_by:
+            return
+        files, self._untouched = sorted(self._untouched), set()
+        for data in frames.encode_items("touch", files):
+            with contextlib.suppress(OSError):  # the agent is gone
+                self._session.sendall(data)
 
     def _dependents(self, paths: List[str]) -> Dict[str, str]:
         """DAG file → the changed path that it depends on, for files that did not change themselves."""
