@@ -41,6 +41,7 @@ _WAITING_LIMIT = 2000
 LOG_LINES = 3000
 """So many lines are kept, of all components together."""
 _LOG_TAIL = 300
+_WRITTEN = ("detail", "excerpt", "hint", "message", "reason", "silent", "text")
 _LOG_AGAIN_SECONDS = 3.0
 
 
@@ -106,10 +107,6 @@ class Feed:
         finally:
             with self._lock:
                 self._drop(waiting)
-
-    def ended(self) -> bool:
-        """Whether `stop` was called."""
-        return self._ended.is_set()
 
     def listened_to(self, waiting: queue.Queue[Message]) -> bool:
         """False once a queue was cut off because nobody emptied it."""
@@ -268,14 +265,16 @@ class Feed:
                     self._logged.wait(wait_seconds)
                 fresh = [line for number, line in self._logs if number > seen]
                 seen = self._log_count
-            yield [dataclasses.asdict(line) for line in fresh if component in ("", line.component)]
+            wanted = [dataclasses.asdict(line) for line in fresh if component in ("", line.component)]
+            yield _scrubbed(wanted, self._scrub)
 
     def _follow_logs(self) -> None:
         """Follows all components for as long as the server runs: changing between them is then at once."""
         since: float | None = None
         while not self._ended.is_set():
             last = 0.0
-            try:
+            # It may not be up: the environment's state says so, and the logs are asked for again.
+            with contextlib.suppress(DevenvError, OSError):
                 for line in self._backend.logs(LogQuery(follow=True, tail=_LOG_TAIL, since_seconds=since)):
                     last = line.time
                     with self._logged:
@@ -284,8 +283,6 @@ class Feed:
                         self._logged.notify_all()
                     if self._ended.is_set():
                         return
-            except (DevenvError, OSError):
-                pass  # it is not up; the environment's state says so, and the logs are asked for again
             now = self._project.environment.now()
             since = max(0.1, now - last) if last else since
             self._ended.wait(_LOG_AGAIN_SECONDS)
@@ -309,10 +306,15 @@ def secret_names(project: Project, backend: Backend) -> tuple[list[dict[str, Any
 
 
 def _scrubbed(data: Any, scrub: Callable[[str], str]) -> Any:
-    if isinstance(data, str):
-        return scrub(data)
+    """Plain data without known secrets in what programs and people wrote; names and states stay as they are."""
     if isinstance(data, dict):
-        return {key: _scrubbed(value, scrub) for key, value in data.items()}
+        return {
+            key: _hidden(value, scrub) if key in _WRITTEN else _scrubbed(value, scrub) for key, value in data.items()
+        }
     if isinstance(data, (list, tuple)):
         return [_scrubbed(value, scrub) for value in data]
     return data
+
+
+def _hidden(text: Any, scrub: Callable[[str], str]) -> Any:
+    return scrub(text) if isinstance(text, str) else [scrub(line) for line in text]
