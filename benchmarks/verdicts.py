@@ -139,6 +139,7 @@ def measure(program: Program, context: str) -> None:
             print(f"{'the agent at rest, reading at 1 Hz':<46} {share:.2%} of a core")
     finally:
         shutil.rmtree(place)
+        program.run("sync", "--yes", code=None)
 
 
 @contextmanager
