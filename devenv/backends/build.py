@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -151,6 +152,16 @@ class ProjectImage:
                 hint=f"Mend {self._what()}; behind a proxy, see images.build_arguments in devenv.toml.",
                 detail="\n".join(last),
             )
+
+    def forget(self) -> None:
+        """Removes every image that was built for the project from the laptop's Docker engine."""
+        variables = self._project.environment.variables
+        label = f"label=devenv.io/environment={self._project.identifier}"
+        with contextlib.suppress(ProgramMissing):
+            listed = run(["docker", "image", "ls", "--quiet", "--filter", label], variables=variables, check=False)
+            built = sorted(set(listed.stdout.split()))
+            if built:
+                run(["docker", "image", "rm", "--force", *built], variables=variables, check=False)
 
     def cancel(self) -> None:
         """Ends a running build."""

@@ -297,6 +297,7 @@ class Remove(KubernetesStep):
         if live is not None and environment_of(live) == backend.project.identifier:
             progress(f"namespace {backend.namespace}", None)
             cluster.delete("Namespace", backend.namespace, wait_seconds=180)
+        backend.image.forget()
         return ""
 
 

@@ -311,6 +311,7 @@ def test_stopped_and_started_with_a_port_that_is_taken_meanwhile_nothing_is_lost
 
 
 def test_destroy_removes_the_profile(program: Program, empty_profile: str) -> None:
+    identifier = status(program)["identifier"]
     program.run("destroy", "--yes", seconds=300)
     answer = subprocess.run(
         ["minikube", "profile", "list", "-o", "json", "--light"], capture_output=True, text=True, check=False
@@ -318,3 +319,5 @@ def test_destroy_removes_the_profile(program: Program, empty_profile: str) -> No
     names = [entry["Name"] for kind in ("valid", "invalid") for entry in json.loads(answer.stdout).get(kind) or []]
     assert empty_profile not in names
     assert status(program)["state"] == "missing"
+    images = subprocess.run(["docker", "image", "ls"], capture_output=True, text=True, check=True).stdout
+    assert f"devenv/{identifier}" not in images

@@ -269,6 +269,7 @@ class DeleteCluster(MinikubeStep):
         require_owner(backend, profile)
         backend.minikube.delete(progress)
         forget_spare(profile.name, backend.project.environment.variables)
+        backend.image.forget()
         return profile.name
 
     def cancel(self) -> None:
