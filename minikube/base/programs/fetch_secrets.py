@@ -79,7 +79,8 @@ class Vault:
             headers["X-Vault-Token"] = self.token
         data = None if body is None else json.dumps(body)
         try:
-            if self._connection.sock is None:
+            closed = self._connection.sock is None
+            if closed:
                 self._connection.connect()
                 self._connection.sock.settimeout(ANSWER_SECONDS)
             self._connection.request(method, "/v1/" + quote(path), data, headers)
