@@ -379,7 +379,7 @@ class SyncLoop:
             self._plan_full_look(began)
             return
         try:
-            outcome = mirror.step(paths)
+            outcome = mirror.step(paths, interrupted=self._git.busy)
         except TargetCannot as error:
             if str(error) != self._cannot:
                 self._cannot = str(error)

@@ -85,13 +85,21 @@ class Mirror:
         local = keep(scan.entries, self.remote, _below(self.remote, scan.unknown))
         return changes(local, self.remote), local == self.remote and not scan.unknown, scan
 
-    def step(self, hints: Iterable[Path] | None = None, *, patient: bool = True) -> Outcome:
+    def step(
+        self,
+        hints: Iterable[Path] | None = None,
+        *,
+        patient: bool = True,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
         """Looks at the hinted paths (None: everything) and sends what differs.
 
         Args:
             hints: as of `Scanner.scan`.
             patient: wait with deletes (and with new files that may belong to them) until a path was gone for
                 `DELETE_SECONDS`; a file that only moved is not waited for.
+            interrupted: whether something began to change the folder while it was looked at (a `git checkout`): then
+                nothing is sent, and another look is due.
 
         Raises:
             TargetCannot: something cannot be held by this target; nothing was sent.
@@ -99,6 +107,8 @@ class Mirror:
         """
         now = self._monotonic()
         scan = self._scanner.scan(hints)
+        if interrupted():
+            return Outcome((), (), None, dict(scan.skipped), again=_CHANGED_SECONDS, in_step=False)
         waiting = self._wait_for_writers(scan)
         local = keep(scan.entries, self.remote, _below(self.remote, scan.unknown) | self._not_yet(scan.entries, now))
         found = changes(local, self.remote)

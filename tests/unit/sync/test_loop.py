@@ -348,6 +348,30 @@ def test_while_git_is_at_work_no_look_sends_half_a_checkout(tmp_path: Path) -> N
     assert target.held == {"dags/dag.py": b"of the branch"}
 
 
+def test_a_checkout_that_begins_during_a_look_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    project, target = project_at(tmp_path), RecordingTarget()
+    (tmp_path / "dags" / "dag.py").write_text("of one branch")
+    loop, mirror = _mirrored(project, target)
+    lock, original = tmp_path / ".git" / "index.lock", loop._scanner.scan
+
+    def scan(hints: object = None) -> object:
+        found = original(hints)
+        lock.touch()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._scanner, "scan", scan)
+        loop._look(mirror, None, 0.0)
+    assert not target.batches
+    assert loop._due.look
+    (tmp_path / "dags" / "dag.py").write_text("of the other")
+    lock.unlink()
+    loop._rest_until = 0.0
+    loop._look(mirror, None, 0.0)
+    assert target.held == {"dags/dag.py": b"of the other"}
+
+
 def test_a_folder_that_cannot_be_held_is_not_looked_at_without_a_pause(tmp_path: Path) -> None:
     project, target = project_at(tmp_path), RecordingTarget(Capabilities(max_total_bytes=1))
     (tmp_path / "dags" / "dag.py").write_text("too large")
