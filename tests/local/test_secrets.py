@@ -100,13 +100,14 @@ def test_a_dag_uses_all_that_the_seeds_give_from_a_fresh_environment(shop: Shop)
 def test_a_changed_secret_reaches_what_has_read_the_old_one(shop: Shop) -> None:
     shop.run("secrets", "set", "kyuubi/database", "KYUUBI_USER", stdin="ada")
     assert "KYUUBI_USER=ada" in (shop.files / "kyuubi.env").read_text()
-    shop.run("secrets", "set", "airflow/admin", "AIRFLOW_ADMIN_PASSWORD", "--no-restart", stdin="changed-password")
-    assert "Airflow runs with an old secret: airflow/admin" in shop.run("status")
+    new = {
+        name: os.urandom(16).hex() for name in ("AIRFLOW_ADMIN_PASSWORD", "WEBSERVER_SECRET_KEY", "POSTGRES_PASSWORD")
+    }
+    for path, (key, value) in zip(("airflow/admin", "airflow/core", "postgres/airflow"), new.items(), strict=True):
+        shop.run("secrets", "set", path, key, "--no-restart", stdin=value)
+    assert "Airflow runs with an old secret: airflow/admin, airflow/core, postgres/airflow" in shop.run("status")
     shop.run("secrets", "seed")
-    for path, key in (("airflow/core", "WEBSERVER_SECRET_KEY"), ("postgres/airflow", "POSTGRES_PASSWORD")):
-        new = os.urandom(16).hex()
-        shop.run("secrets", "set", path, key, stdin=new)
-        assert new in (shop.files / "airflow.cfg").read_text()
+    assert new["POSTGRES_PASSWORD"] in (shop.files / "airflow.cfg").read_text()
     assert "old secret" not in shop.run("status")
     assert "secrets_example" in shop.run("dags")  # logs in with the new password
     sent = len(shop.slack.texts)
