@@ -1,10 +1,11 @@
 """From a save to the volume, to the agent's verdict and to the scheduler's own parse, in an environment that runs.
 
-    python benchmarks/scheduler.py FOLDER [SAVES [CONTEXT]]      FOLDER: a project whose environment is up
+    python benchmarks/scheduler.py [FOLDER [SAVES [CONTEXT]]]      FOLDER: a project whose environment is up
 
-A DAG file of 20 kB is saved again and again, its one task renamed each time; times count from just before the write.
-Then new files are written, one by one, until the scheduler has each. On a cluster, `kubectl cp` of the same file into
-the agent's pod stands beside it, every fifth save, in the same run.
+Without a folder it boots, and removes, a local environment of its own. A DAG file of 20 kB is saved again and again,
+its one task renamed each time; times count from just before the write. Then new files are written, one by one, until the
+scheduler has each. On a cluster, `kubectl cp` of the same file into the agent's pod stands beside it, every fifth save,
+in the same run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.program import Program, Watching
+from tests.support.program import Program, Watching, local_environment
 
 NAME = "save_benchmark.py"
 PATH = f"dags/{NAME}"
@@ -90,11 +91,11 @@ def row(name: str, times: list[float]) -> float:
     return cuts[49]
 
 
-def main(folder: Path, saves: int, context: str) -> None:
+def measure(program: Program, saves: int, context: str) -> None:
     """Prints the table."""
+    folder = program.folder
     file = folder / PATH
     every: dict[str, list[float]] = {}
-    program = Program((sys.executable, "-m", "devenv"), folder)
     try:
         with program.watching() as watch:
             for version in range(saves + 3):
@@ -118,11 +119,15 @@ def main(folder: Path, saves: int, context: str) -> None:
             left.unlink(missing_ok=True)
 
 
+def main(arguments: list[str]) -> None:
+    """See the module."""
+    if not arguments:
+        with local_environment() as program:
+            measure(program, 50, "")
+        return
+    folder, saves, context = [*arguments, "50", ""][:3] if len(arguments) == 1 else [*arguments, ""][:3]
+    measure(Program((sys.executable, "-m", "devenv"), Path(folder).resolve()), int(saves), context)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    main(
-        Path(sys.argv[1]).resolve(),
-        int(sys.argv[2]) if len(sys.argv) > 2 else 50,
-        sys.argv[3] if len(sys.argv) > 3 else "",
-    )
+    main(sys.argv[1:])

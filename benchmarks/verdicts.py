@@ -16,17 +16,14 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.program import Program, Watching
+from tests.support.program import Program, Watching, local_environment
 
 FILES, DEPENDENTS, SAVES, HELPER_SAVES, IDLE_SECONDS = 300, 40, 50, 6, 60.0
 FOLDER = "verdict_benchmark"
@@ -140,21 +137,6 @@ def measure(program: Program, context: str) -> None:
     finally:
         shutil.rmtree(place)
         program.run("sync", "--yes", code=None)
-
-
-@contextmanager
-def local_environment() -> Iterator[Program]:
-    """A local environment that is up; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="devenv-bench-") as place:
-        folder = Path(place, "shop")
-        (folder / "dags").mkdir(parents=True)
-        (folder / "devenv.toml").write_text('backend = "local"\n')
-        program = Program((sys.executable, "-m", "devenv"), folder, {"DEVENV_DATA": str(Path(place, "data"))})
-        try:
-            program.run("up", "--detach", "--port", "18081")
-            yield program
-        finally:
-            program.run("destroy", "--yes", code=None)
 
 
 def main(arguments: list[str]) -> None:

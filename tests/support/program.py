@@ -7,6 +7,8 @@ import os
 import queue
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -156,3 +158,18 @@ class Program:
             for stream in (child.stdout, child.stderr):
                 if stream is not None:
                     stream.close()
+
+
+@contextmanager
+def local_environment() -> Iterator[Program]:
+    """A local environment without DAGs that is up; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="devenv-bench-") as place:
+        folder = Path(place, "shop")
+        (folder / "dags").mkdir(parents=True)
+        (folder / "devenv.toml").write_text('backend = "local"\n')
+        program = Program((sys.executable, "-m", "devenv"), folder, {"DEVENV_DATA": str(Path(place, "data"))})
+        try:
+            program.run("up", "--detach", "--port", "18081")
+            yield program
+        finally:
+            program.run("destroy", "--yes", code=None)
