@@ -3,9 +3,9 @@
     python benchmarks/scheduler.py [FOLDER [SAVES [CONTEXT]]]      FOLDER: a project whose environment is up
 
 Without a folder it boots, and removes, a local environment of its own. A DAG file of 20 kB is saved again and again,
-its one task renamed each time; times count from just before the write. Then new files are written, one by one, until the
-scheduler has each. On a cluster, `kubectl cp` of the same file into the agent's pod stands beside it, every fifth save,
-in the same run.
+its one task renamed each time; times count from just before the write. Then new files are written, one by one, until
+the scheduler has each. On a cluster, `kubectl cp` of the same file into the agent's pod stands beside it, every fifth
+save, in the same run.
 """
 
 from __future__ import annotations
