@@ -13,9 +13,15 @@ from tests.support.receiver import Receiver
 pytestmark = [pytest.mark.cluster, pytest.mark.main, pytest.mark.timeout(1500)]
 
 
-def test_a_dag_runs_in_task_pods_and_its_log_is_read(main_job: Program) -> None:
+@pytest.fixture(scope="module")
+def has_run(main_job: Program) -> None:
+    """A DAG has run to success."""
     main_job.run("sync")
     main_job.run("run", "taskflow_example", "--wait", seconds=420)
+
+
+@pytest.mark.usefixtures("has_run")
+def test_a_dag_runs_in_task_pods_and_its_log_is_read(main_job: Program) -> None:
     assert "total 5.30, best 3.20" in main_job.run("logs", "taskflow_example", "load")
 
 
@@ -120,6 +126,7 @@ def test_another_folder_on_the_same_profile_is_refused(main_job: Program, tmp_pa
     assert "running" in main_job.run("status")
 
 
+@pytest.mark.usefixtures("has_run")
 def test_down_keeps_the_data_and_up_brings_it_back(main_job: Program) -> None:
     main_job.run("down")
     main_job.run("up", "--detach", seconds=900)
