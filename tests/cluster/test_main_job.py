@@ -111,6 +111,7 @@ def test_a_task_that_cannot_be_scheduled_is_explained_in_the_watch(main_job: Pro
         told = watch.until(lambda line: line.type == "devenv.notice" and "of DAG greedy" in line.data["message"])
         assert "not enough cpu left on the node: it needs 64000m cpu and" in told.data["message"]
         path.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/greedy.py")
     main_job.run("airflow", "dags", "delete", "--yes", "greedy")
 
 
