@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from devenv.cluster.objects import Object, component_of
-from devenv.cluster.waiting import Waiting, diagnose, last_lines, shortage
+from devenv.cluster.waiting import Waiting, diagnose, last_lines, with_shortage
 from devenv.errors import DevenvError
 from devenv.events import Notice, Reporter
 
@@ -89,8 +89,7 @@ class PodTroubles:
     def _explained(self, pod: Object, waiting: Waiting) -> Notice:
         text, _, rest = waiting.text.partition("\n")
         try:
-            if "not enough" in text and (missing := shortage(self._cluster, pod)):
-                text = f"{text}: {missing}"
+            text = with_shortage(self._cluster, pod, text)
             if waiting.container:
                 rest = last_lines(self._cluster, pod, waiting.container, previous=waiting.previous)
         except DevenvError as error:

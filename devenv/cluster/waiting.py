@@ -198,6 +198,12 @@ def shortage(cluster: Cluster, pod: Object) -> str:
     return ", ".join(parts)
 
 
+def with_shortage(cluster: Cluster, pod: Object, text: str) -> str:
+    """What a pod waits for, in one line, with how much cpu or memory is missing where that is it."""
+    missing = shortage(cluster, pod) if "not enough" in text else ""
+    return f"{text}: {missing}" if missing else text
+
+
 def requests_of(pod: Object) -> tuple[float, float]:
     """What a pod requests: cpu in cores, memory in bytes. Init containers run one by one, before the others."""
     spec = pod.get("spec") or {}
@@ -407,14 +413,11 @@ class ReadyWait:
         return found
 
     def _failure(self, pod: Object, name: str, waiting: Waiting) -> PodFailed:
-        text, _, rest = waiting.text.partition("\n")
-        detail = rest
+        text, _, detail = waiting.text.partition("\n")
         if waiting.container:
             detail = last_lines(self._cluster, pod, waiting.container, previous=waiting.previous)
-        if "not enough" in text:
-            with contextlib.suppress(DevenvError):
-                missing = shortage(self._cluster, pod)
-                text = f"{text}: {missing}" if missing else text
+        with contextlib.suppress(DevenvError):
+            text = with_shortage(self._cluster, pod, text)
         hint = waiting.hint or f"`devenv logs {name}` shows more; when it is mended, `devenv up` goes on from here."
         return PodFailed(f"{name} cannot start: {text}", hint=hint, detail=detail or None)
 

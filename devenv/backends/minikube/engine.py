@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from devenv.environment import Environment
 
 if TYPE_CHECKING:
     import docker
@@ -19,3 +22,19 @@ def engine(variables: Mapping[str, str]) -> docker.DockerClient:
     context = ContextAPI.get_current_context()
     host = context.Host if context is not None else None
     return docker.DockerClient(base_url=host, timeout=30) if host else docker.from_env(environment=dict(variables))
+
+
+def inspected(names: Iterable[str], environment: Environment) -> dict[str, Mapping[str, Any]]:
+    """Those of the images that the laptop's engine has → what it knows of them; empty where none answers."""
+    import docker.errors
+
+    found: dict[str, Mapping[str, Any]] = {}
+    try:
+        client = engine(environment.variables)
+    except (docker.errors.DockerException, OSError):
+        return found
+    with contextlib.closing(client):
+        for name in names:
+            with contextlib.suppress(docker.errors.DockerException, OSError):
+                found[name] = client.images.get(name).attrs
+    return found

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from devenv.backends.minikube.engine import engine
+from devenv.backends.minikube.engine import inspected
 from devenv.backends.minikube.errors import ImagesNotLoaded
 from devenv.backends.minikube.layers import copy_without, laptop_layers, node_blobs
 from devenv.environment import Environment
@@ -36,19 +36,7 @@ _IMPORT = {
 
 def laptop_images(names: Iterable[str], environment: Environment) -> dict[str, str]:
     """Those of the images that the laptop's Docker engine has → their ids; empty where no engine answers."""
-    import docker
-    import docker.errors
-
-    found: dict[str, str] = {}
-    try:
-        client = engine(environment.variables)
-    except (docker.errors.DockerException, OSError):
-        return found
-    with contextlib.closing(client):
-        for name in names:
-            with contextlib.suppress(docker.errors.DockerException, OSError):
-                found[name] = str(client.images.get(name).id)
-    return found
+    return {name: str(about.get("Id")) for name, about in inspected(names, environment).items()}
 
 
 def full_name(image: str) -> str:

@@ -6,12 +6,11 @@ containerd takes such a layout without the blobs that its content store holds al
 
 from __future__ import annotations
 
-import contextlib
 import tarfile
 from collections.abc import Collection, Iterable, Mapping
 from typing import IO
 
-from devenv.backends.minikube.engine import engine
+from devenv.backends.minikube.engine import inspected
 from devenv.environment import Environment
 from devenv.process import run
 
@@ -23,17 +22,8 @@ _SMALL = 64 * 1024
 
 def laptop_layers(images: Iterable[str], environment: Environment) -> frozenset[str]:
     """The digests of the layers of images in the laptop's engine, without "sha256:"; empty where it does not answer."""
-    import docker.errors
-
-    found: set[str] = set()
-    with (
-        contextlib.suppress(docker.errors.DockerException, OSError),
-        contextlib.closing(engine(environment.variables)) as client,
-    ):
-        for image in images:
-            layers = client.images.get(image).attrs.get("RootFS", {}).get("Layers") or []
-            found |= {str(layer).removeprefix("sha256:") for layer in layers}
-    return frozenset(found)
+    layers = (about.get("RootFS", {}).get("Layers") or [] for about in inspected(images, environment).values())
+    return frozenset(str(layer).removeprefix("sha256:") for each in layers for layer in each)
 
 
 def node_blobs(node: str, variables: Mapping[str, str]) -> frozenset[str]:
