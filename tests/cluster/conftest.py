@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deployed import Deployed
 from tests.support.program import Program
 from tests.support.receiver import Receiver, receiver
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+MAIN_PROFILE = os.environ.get("DEVENV_TEST_PROFILE", "devenv-main-job")
+"""Another name lets two runs of these tests share a machine."""
 
 HELLO = """\
 from datetime import datetime
@@ -103,7 +106,7 @@ def main_job(
     installed: Path, slack: Receiver, canary: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Program]:
     """An environment booted from nothing, by the installed wheel, in somebody's DAG repository; removed at the end."""
-    profile = "devenv-main-job"
+    profile = MAIN_PROFILE
     folder = tmp_path_factory.mktemp("shop")
     shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     data = tmp_path_factory.mktemp("data")
@@ -121,6 +124,12 @@ def main_job(
     finally:
         program.run("destroy", "--yes", code=None)
         delete_profile(profile)
+
+
+@pytest.fixture(scope="session")
+def deployed(main_job: Program) -> Deployed:
+    """The main job's environment, looked at from beside it; a test that changes its parts changes them back."""
+    return Deployed(main_job, MAIN_PROFILE)
 
 
 MakeProject = Callable[[str, str], Program]

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.deployed import Deployed
 from tests.support.program import Program
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -67,7 +68,7 @@ def layers(image: str) -> Iterable[bytes]:
     assert child.returncode == 0
 
 
-def test_secrets_are_found_nowhere_else(main_job: Program, canary: dict[str, str]) -> None:
+def test_secrets_are_found_nowhere_else(main_job: Program, deployed: Deployed, canary: dict[str, str]) -> None:
     hidden = [form for value in canary.values() for form in forms(value)]
 
     def held(content: bytes) -> bool:
@@ -97,19 +98,16 @@ def test_secrets_are_found_nowhere_else(main_job: Program, canary: dict[str, str
     files = [path for folder in (main_job.folder, data, minikube) for path in folder.rglob("*") if path.is_file()]
     assert {path for path in files if held(path.read_bytes())} == {data / "own-seeds.toml"}
 
-    profile = "devenv-main-job"
-    search = ["docker", "exec", "-i", profile, "sh", "-c", SEARCH]
+    search = ["docker", "exec", "-i", deployed.context, "sh", "-c", SEARCH]
     done = subprocess.run(search, input=b"\n".join(hidden) + b"\n", capture_output=True, check=False)
     in_node = done.stdout.decode().splitlines()
     assert {place for place in ALLOWED for path in in_node if place in path} == set(ALLOWED), done.stderr
     assert not [path for path in in_node if not any(place in path for place in ALLOWED)]
 
-    kubectl = ["kubectl", "--context", profile, "-n", "airflow"]
     objects = "pods,deployments,statefulsets,jobs,configmaps,services,events,serviceaccounts"
-    assert not held(subprocess.run([*kubectl, "get", objects, "-o", "json"], capture_output=True, check=True).stdout)
+    assert not held(deployed.kubectl("get", objects, "-o", "json").encode())
     path = "jsonpath={.spec.template.spec.containers[0].image}"
-    asked = subprocess.run([*kubectl, "get", "deployment", "scheduler", "-o", path], capture_output=True, check=True)
-    image = asked.stdout.decode()
+    image = deployed.kubectl("get", "deployment", "scheduler", "-o", path)
     assert not image.startswith("apache/airflow"), image
     assert not held(subprocess.run(["docker", "history", "--no-trunc", image], capture_output=True, check=True).stdout)
     assert not any(held(piece) for piece in layers(image))
