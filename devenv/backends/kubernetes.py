@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from devenv.backends.minikube.preflight import require_readable
-from devenv.backends.platform import AGENT, PlatformBackend
+from devenv.backends.platform import PlatformBackend
 from devenv.backends.steps import PlatformStep, answers, namespace_owner, require_own_namespace, shared_steps
 from devenv.boot.step import Progress
-from devenv.cluster.errors import ClusterUnreachable
+from devenv.cluster.errors import AccessDenied, ClusterUnreachable
 from devenv.cluster.kubectl import kubectl_command
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
 from devenv.errors import CommandFailed, PlatformError, UsageError
@@ -21,11 +22,15 @@ from devenv.project import Project
 if TYPE_CHECKING:
     from devenv.boot.step import Step
 
-_CLAIMS = ("airflow-dag-pvc", "airflow-logs")
+_SHARED_CLAIMS = ("airflow-dag-pvc", "airflow-logs")
+_SHARES_VOLUMES = "devenv.io/shares-volumes"
+"""On pods that mount a shared claim, where these must all be on one node."""
 _REMOVED = (
     "Deployment",
     "StatefulSet",
     "Job",
+    "Pod",
+    "PodDisruptionBudget",
     "Service",
     "ConfigMap",
     "Secret",
@@ -34,6 +39,9 @@ _REMOVED = (
     "ServiceAccount",
     "PersistentVolumeClaim",
 )
+_CLUSTER_WIDE = "ClusterRoleBinding"
+_CLAIM_SECONDS = 120.0
+"""How long a claim may take to go: the pods that mount it end first."""
 _NEEDED = (("create", "deployments", "apps"), ("create", "persistentvolumeclaims", ""), ("create", "pods/exec", ""))
 
 
@@ -70,7 +78,8 @@ class KubernetesBackend(PlatformBackend):
                 "The backend kubernetes needs the name of a context",
                 hint="devenv up --backend kubernetes --context NAME; `kubectl config get-contexts` lists them.",
             )
-        self.said_placement = False
+        self._said_placement = False
+        self._said_binding = False
 
     @property
     def context(self) -> str:
@@ -106,27 +115,71 @@ class KubernetesBackend(PlatformBackend):
                 f"{', '.join(images)} could not be pushed", hint="docker login, then `devenv up`.", detail=error.detail
             ) from error
 
+    def foundations(self) -> Objects:
+        """See `PlatformBackend`; without what only an administrator of the cluster may make."""
+        found = super().foundations()
+        if self.may_bind:
+            return found
+        binding = next(item for item in found if item["kind"] == _CLUSTER_WIDE)["metadata"]["name"]
+        if not self._said_binding:
+            self._said_binding = True
+            self.report(
+                Notice(
+                    "warning",
+                    f"Vault's logins need {_CLUSTER_WIDE} {binding}, which your account may not make; unless an "
+                    "administrator has made it, no pod gets its secrets",
+                    f"kubectl --context {self.context} create clusterrolebinding {binding} "
+                    f"--clusterrole=system:auth-delegator --serviceaccount={self.namespace}:vault",
+                )
+            )
+        return [item for item in found if item["kind"] != _CLUSTER_WIDE]
+
+    @functools.cached_property
+    def may_bind(self) -> bool:
+        """Whether this account may read, make and remove a ClusterRoleBinding."""
+        group = "rbac.authorization.k8s.io"
+        return all(
+            self.cluster().can_i(verb, "clusterrolebindings", group=group) for verb in ("list", "patch", "delete")
+        )
+
     def arrange(self, objects: Objects) -> Objects:
         """See `PlatformBackend`: where there are several nodes, volumes that all pods can mount."""
-        nodes = [node for node in self.cluster().list("Node") if not node["spec"].get("unschedulable")]
-        if len(nodes) < 2:
+        nodes = self._nodes()
+        if nodes == 1:
             return objects
-        if self.project.settings.kubernetes.storage_class:
-            for item in objects:
-                if item["kind"] == "PersistentVolumeClaim":
-                    item["spec"]["accessModes"] = ["ReadWriteMany"]
+        shared = [
+            item
+            for item in objects
+            if item["kind"] == "PersistentVolumeClaim" and item["metadata"]["name"] in _SHARED_CLAIMS
+        ]
+        for item in shared:
+            live = self.cluster().get("PersistentVolumeClaim", item["metadata"]["name"], self.namespace)
+            if live is not None:
+                # How a claim can be mounted never changes, also where it was made before there were several nodes.
+                item["spec"]["accessModes"] = live["spec"]["accessModes"]
+            elif self.project.settings.kubernetes.storage_class:
+                item["spec"]["accessModes"] = ["ReadWriteMany"]
+        if all(item["spec"]["accessModes"] == ["ReadWriteMany"] for item in shared):
             return objects
-        if not self.said_placement:
-            self.said_placement = True
+        if not self._said_placement:
+            self._said_placement = True
             self.report(
                 Notice(
                     "info",
-                    f"{len(nodes)} nodes and no storage class for shared volumes: every pod with the DAG volume runs "
-                    "on the agent's node",
-                    "Set kubernetes.storage_class to one with ReadWriteMany to use them all.",
+                    f"{nodes or 'an unknown number of'} nodes and no storage class for shared volumes: every pod with "
+                    "the DAG volume runs on the agent's node",
+                    "To use them all, set kubernetes.storage_class to one with ReadWriteMany before the first `up`.",
                 )
             )
-        return [_beside_agent(item) for item in objects]
+        return [_on_one_node(item) for item in objects]
+
+    def _nodes(self) -> int:
+        """How many nodes take pods like ours; 0 when this account may not look."""
+        try:
+            nodes = self.cluster().list("Node")
+        except AccessDenied:
+            return 0
+        return max(1, sum(_takes_pods(node["spec"]) for node in nodes))
 
     def up_steps(self) -> Sequence[Step]:
         """See `Backend`."""
@@ -148,12 +201,13 @@ class KubernetesBackend(PlatformBackend):
         return [f"{kind} {name} in namespace {self.namespace}" for kind, name in self.own_objects()]
 
     def own_objects(self) -> list[tuple[str, str]]:
-        """What carries this environment's label, in the order in which it is removed."""
+        """What carries this environment's label, in the order in which it is removed; workloads take pods along."""
         labels = f"{ENVIRONMENT_LABEL}={self.project.identifier}"
         return [
             (kind, item["metadata"]["name"])
             for kind in _REMOVED
             for item in self.cluster().list(kind, self.namespace, labels=labels)
+            if not item["metadata"].get("ownerReferences")
         ]
 
 
@@ -203,8 +257,6 @@ class Connect(KubernetesStep):
 
     def run(self, progress: Progress) -> str:  # noqa: ARG002
         """See `Step`."""
-        from devenv.cluster.errors import AccessDenied
-
         backend = self.backend
         cluster = backend.cluster()
         if not answers(backend):
@@ -286,45 +338,63 @@ class Remove(KubernetesStep):
         """See `Step`."""
         backend = self.backend
         cluster = backend.cluster()
-        for kind, name in backend.own_objects():
+        own = backend.own_objects()
+        for kind, name in own:
             progress(f"{kind} {name}", None)
             cluster.delete(kind, name, backend.namespace)
-        labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
-        for kind in ("ClusterRoleBinding", "ClusterRole"):
-            for item in cluster.list(kind, labels=labels):
-                cluster.delete(kind, item["metadata"]["name"])
+        if backend.may_bind:
+            labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
+            for item in cluster.list(_CLUSTER_WIDE, labels=labels):
+                cluster.delete(_CLUSTER_WIDE, item["metadata"]["name"])
         live = cluster.get("Namespace", backend.namespace)
         if live is not None and environment_of(live) == backend.project.identifier:
             progress(f"namespace {backend.namespace}", None)
             cluster.delete("Namespace", backend.namespace, wait_seconds=180)
+        for kind, name in own:
+            if kind == "PersistentVolumeClaim":
+                # The next `up` would find it, and lose it.
+                progress(f"waits for {kind} {name} to be gone", None)
+                cluster.delete(kind, name, backend.namespace, wait_seconds=_CLAIM_SECONDS)
         backend.image.forget()
         return ""
 
 
-def _beside_agent(item: Object) -> Object:
-    """An object whose pods, if they mount the shared claims, run on the agent's node; task pods' template too."""
+def _takes_pods(spec: Object) -> bool:
+    """Whether a node takes pods that tolerate nothing."""
+    effects = {taint.get("effect") for taint in spec.get("taints") or []}
+    return not spec.get("unschedulable") and effects.isdisjoint({"NoSchedule", "NoExecute"})
+
+
+def _on_one_node(item: Object) -> Object:
+    """An object whose pods, if they mount the shared claims, all run on one node; task pods' template too."""
     import yaml
 
     data = item.get("data") or {}
     if item["kind"] == "ConfigMap" and "pod-template.yaml" in data:
         pod = yaml.safe_load(data["pod-template.yaml"])
-        _place(pod["spec"])
+        _place(pod)
         data["pod-template.yaml"] = yaml.safe_dump(pod, sort_keys=False)
-    spec = ((item.get("spec") or {}).get("template") or {}).get("spec")
-    if spec is not None and component_of(item) != AGENT:
-        _place(spec)
+    template = (item.get("spec") or {}).get("template")
+    if template is not None:
+        _place(template)
     return item
 
 
-def _place(spec: Object) -> None:
-    claims = {(volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in spec.get("volumes") or []}
-    if not claims.intersection(_CLAIMS):
+def _place(pod: Object) -> None:
+    """Sends a pod to where those are that mount the same volumes; the first of them goes anywhere.
+
+    Not to where the agent is: an agent that is replaced would itself be free to go to another node, where its volume
+    cannot follow while others mount it. A pod that matches its own rule may be the first:
+    https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity
+    """
+    claims = {
+        (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in pod["spec"].get("volumes") or []
+    }
+    if not claims.intersection(_SHARED_CLAIMS):
         return
-    spec.setdefault("affinity", {})["podAffinity"] = {
+    pod["metadata"].setdefault("labels", {})[_SHARES_VOLUMES] = "true"
+    pod["spec"].setdefault("affinity", {})["podAffinity"] = {
         "requiredDuringSchedulingIgnoredDuringExecution": [
-            {
-                "labelSelector": {"matchLabels": {"app.kubernetes.io/component": AGENT}},
-                "topologyKey": "kubernetes.io/hostname",
-            }
+            {"labelSelector": {"matchLabels": {_SHARES_VOLUMES: "true"}}, "topologyKey": "kubernetes.io/hostname"}
         ]
     }

@@ -255,11 +255,17 @@ class PlatformBackend(ABC):
         pods = cluster.list("Pod", self.namespace, labels=labels)
         components = tuple(sorted((_component(item, pods) for item in live), key=lambda item: self._order(item.name)))
         running = sum(item.health == "running" for item in components)
-        whole: Literal["up", "partly", "missing"] = "up" if components and running == len(components) else "partly"
+        whole: Literal["up", "partly", "stopped", "missing"] = "partly"
+        if not components:
+            whole = "missing"
+        elif running == len(components):
+            whole = "up"
+        elif all(item.health == "stopped" for item in components):
+            whole = "stopped"
         return EnvironmentStatus(
             self.name,
             identifier,
-            whole if components else "missing",
+            whole,
             components,
             self._urls({item.name for item in components}),
             {"airflow": self.project.settings.airflow.version, "kubernetes": cluster.version()},

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from devenv.backends.platform import AGENT, images_of, waited
+from devenv.backends.releases import note_release, require_move
 from devenv.boot.step import Progress, Step
 from devenv.cluster.objects import Object, component_of, environment_of
 from devenv.cluster.waiting import ReadyWait
@@ -95,6 +96,7 @@ class Platform(PlatformStep):
         """See `Step`."""
         self.backend.forget_cluster()
         require_own_namespace(self.backend)
+        require_move(self.backend)
         return not self._seeds_differ() and all(self.backend.is_applied(item) for item in self._foundations())
 
     def run(self, progress: Progress) -> str:
@@ -229,6 +231,7 @@ class Airflow(Components):
     def run(self, progress: Progress) -> str:
         """See `Step`."""
         said = super().run(progress)
+        note_release(self.backend)
         self.backend.prune()
         return said
 

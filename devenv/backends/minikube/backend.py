@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from devenv.backends import reach
 from devenv.backends.minikube.images import Loader
 from devenv.backends.minikube.node import Node, inspect
 from devenv.backends.minikube.program import Minikube, Profile
+from devenv.backends.moment import Moment
 from devenv.backends.platform import PlatformBackend, images_of
 from devenv.backends.steps import shared_steps
 from devenv.cluster.kubectl import kubectl_command
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 NODE_PORTS = {"airflow": 30080, "vault": 30820}
 """The ports of the node on which the Services of `minikube/base` answer."""
+_NODE_SECONDS = 1.0
+"""How long a look at the node's container serves: `devenv status` needs it in five places."""
 
 
 class MinikubeBackend(PlatformBackend):
@@ -33,8 +37,8 @@ class MinikubeBackend(PlatformBackend):
         self.minikube = Minikube(project.settings.minikube.profile, project.environment)
         self.loader = Loader(self.minikube, project.environment)
         self.runtime_up = threading.Event()
-        self._profile: Profile | None = None
-        self._looked = False
+        self._profile: Moment[Profile | None] = Moment(self.minikube.find, math.inf)
+        self._node = Moment(lambda: inspect(self.minikube.profile, project.environment.variables), _NODE_SECONDS)
 
     @property
     def context(self) -> str:
@@ -47,10 +51,10 @@ class MinikubeBackend(PlatformBackend):
 
     def profile(self, *, anew: bool = False) -> Profile | None:
         """The profile as minikube has it; looked up once."""
-        if anew or not self._looked:
-            self._profile = self.minikube.find()
-            self._looked = True
-        return self._profile
+        if anew:
+            self._profile.forget()
+            self._node.forget()
+        return self._profile()
 
     def published(self) -> Mapping[str, int]:
         """See `PlatformBackend`: what minikube published when the profile was made, where its driver can."""
@@ -61,8 +65,8 @@ class MinikubeBackend(PlatformBackend):
         return {names[node]: here for node, here in self.node().ports.items() if node in names}
 
     def node(self) -> Node:
-        """The node's container, as Docker has it now."""
-        return inspect(self.minikube.profile, self.project.environment.variables)
+        """The node's container, as Docker had it within the last second."""
+        return self._node()
 
     def runtime(self) -> str:
         """The container runtime of a node that is itself a container; "" for another driver's node."""
