@@ -44,6 +44,18 @@ def journal_file(state_folder: Path) -> Path:
     return state_folder / _NAME
 
 
+def files_that_make(state_folder: Path, dag_id: str) -> list[str]:
+    """The DAG files that have this DAG by their last verdict, as `dags/team/etl.py`: also one made in a loop."""
+    dags: dict[str, list[str]] = {}
+    for line in JournalReader(journal_file(state_folder)).fresh()[1]:
+        data = line["data"]
+        if line["type"] == TYPES[VerdictReached] and data["speaker"] == "agent":
+            dags[data["file"]] = data["dag_ids"]
+        elif line["type"] == TYPES[VerdictCleared]:
+            dags.pop(data["path"], None)
+    return sorted(file for file, dag_ids in dags.items() if dag_id in dag_ids)
+
+
 class Journal:
     """Writes the journal of one watch; the times of earlier ones stay in it. Used by the holder of the watch's lock."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +48,16 @@ class DateInvalid(UsageError):
     code = "DEVENV-730"
 
 
-def start_run(client: AirflowClient, dag_id: str, conf: Mapping[str, Any], dag_folder: Path, report: Reporter) -> Run:
+def start_run(
+    client: AirflowClient, dag_id: str, conf: Mapping[str, Any], files: Callable[[], Sequence[str]], report: Reporter
+) -> Run:
     """Unpauses a DAG and makes a run of it; a DAG that was saved just now is waited for.
 
     Args:
         client: Airflow.
         dag_id: the DAG.
         conf: the run's configuration.
-        dag_folder: on this machine: whether a DAG that Airflow does not know is worth waiting for stands there.
+        files: the DAG files that name or make this DAG; asked when Airflow does not know it: is it worth waiting for?
         report: is told about the wait, and that the DAG was paused.
 
     Raises:
@@ -63,7 +65,7 @@ def start_run(client: AirflowClient, dag_id: str, conf: Mapping[str, Any], dag_f
         DagBroken: its file does not parse.
         ConfRefused: the DAG's parameters refuse `conf`.
     """
-    dag = client.find_dag(dag_id) or _wait_listed(client, dag_id, dag_folder, report)
+    dag = client.find_dag(dag_id) or _wait_listed(client, dag_id, files(), report)
     if dag.broken:
         raise client.broken(dag_id)
     run_id = client.trigger(dag_id, conf)
@@ -73,9 +75,8 @@ def start_run(client: AirflowClient, dag_id: str, conf: Mapping[str, Any], dag_f
     return client.run(dag_id, run_id)
 
 
-def _wait_listed(client: AirflowClient, dag_id: str, dag_folder: Path, report: Reporter) -> Dag:
-    """The DAG once the scheduler has listed it, where a file names it; otherwise an error that says what is wrong."""
-    files = files_naming(dag_folder, dag_id)
+def _wait_listed(client: AirflowClient, dag_id: str, files: Sequence[str], report: Reporter) -> Dag:
+    """The DAG once the scheduler has listed it, where a file makes it; otherwise an error that says what is wrong."""
     if files:
         report(Notice("info", f"waiting for the scheduler to list {dag_id}"))
     began = time.monotonic()
@@ -97,7 +98,7 @@ def _wait_listed(client: AirflowClient, dag_id: str, dag_folder: Path, report: R
 
 
 def files_naming(dag_folder: Path, dag_id: str) -> list[str]:
-    """The files in the DAG folder that have this DAG's id in their text (or, in YAML, make such a DAG), relative."""
+    """The files in the DAG folder that have this DAG's id in their text, relative."""
     word = re.compile(rf"\b{re.escape(dag_id)}\b".encode())
     found = []
     for path in sorted(dag_folder.rglob("*")):

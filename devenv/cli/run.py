@@ -33,6 +33,7 @@ def command(
       devenv run sales --conf '{"day": "2026-01-31"}' --logs
     """
     from devenv.airflow import runs
+    from devenv.journal import files_that_make
     from devenv.logs.scrub import Scrubber
 
     project = project_from()
@@ -41,7 +42,11 @@ def command(
     report = reporter_from()
     client = backend.airflow()
     scrub = Scrubber(backend.known_secrets())
-    run = runs.start_run(client, dag, configuration, project.dag_folder, report)
+
+    def files() -> list[str]:
+        return [*runs.files_naming(project.dag_folder, dag), *files_that_make(project.state_folder, dag)]
+
+    run = runs.start_run(client, dag, configuration, files, report)
     console().record("run.started", {"dag_id": dag, "run_id": run.run_id})
     if not (wait or logs):
         console().print(f"{dag} runs as {run.run_id}")

@@ -94,7 +94,7 @@ def test_one_session_is_logged_in_once_and_by_cookie(client: AirflowClient) -> N
 
 def test_a_failing_run_is_told_task_by_task_and_says_why(airflow_2: World, client: AirflowClient) -> None:
     events: list[object] = []
-    run = runs.start_run(client, "fails", {"day": 1}, airflow_2.folder / "dags", events.append)
+    run = runs.start_run(client, "fails", {"day": 1}, list, events.append)
     progress = runs.follow_run(client, run, events.append)
     assert [event.name for event in events if isinstance(event, StepFinished)] == ["fine"]
     assert [event.name for event in events if isinstance(event, StepFailed)] == ["explode"]

@@ -16,7 +16,7 @@ from devenv.events import (
     VerdictReached,
     WatchStarted,
 )
-from devenv.journal import Journal, JournalReader, journal_file
+from devenv.journal import Journal, JournalReader, files_that_make, journal_file
 from devenv.ui.record import Record
 from devenv.verdict import Problem, Verdict
 
@@ -110,3 +110,18 @@ def test_a_reader_goes_on_where_it_was_and_survives_the_files_end(tmp_path: Path
     assert [line["type"] for line in reader.fresh()[1]] == ["devenv.scheduler.parsed"]
     journal_file(tmp_path).unlink()
     assert reader.fresh() == (True, [])
+
+
+def test_which_files_make_a_dag_by_their_last_verdict(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    for event in (
+        VerdictReached(Verdict("dags/made.py", dag_ids=("load_sales", "load_stock")), 1.0),
+        VerdictReached(Verdict("dags/gone.py", dag_ids=("load_stock",)), 1.0),
+        VerdictCleared("dags/gone.py", ("load_stock",)),
+        VerdictReached(Verdict("dags/made.py", dag_ids=("load_stock",)), 1.0),
+        VerdictReached(Verdict("dags/made.py", speaker="scheduler"), 1.0),
+    ):
+        written.report(event)
+    assert files_that_make(tmp_path, "load_stock") == ["dags/made.py"]
+    assert files_that_make(tmp_path, "load_sales") == []
+    assert files_that_make(tmp_path / "nowhere", "load_stock") == []
