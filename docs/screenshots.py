@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.terminal_theme import MONOKAI
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 from rich.text import Text
 
 from devenv.airflow.client import Run
@@ -31,6 +31,8 @@ from devenv.verdict import Problem, Verdict
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH = 96
 RENDER = Renderer(WIDTH)
+THEMES = {"": MONOKAI, "-light": DEFAULT_TERMINAL_THEME}
+"""What is added to a picture's name → the ground and the sixteen colours of a terminal."""
 NOW = time.mktime((2026, 1, 31, 9, 30, 0, 0, 0, 0))
 
 SYNTAX = Problem(
@@ -164,15 +166,16 @@ def main() -> None:
         page(sys.argv[1])
         return
     for scene in (save, up, settings, status):
-        console = Console(
-            record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, markup=False, highlight=False
-        )
-        for line in scene():
-            console.print(line)  # a picture ends where a terminal wraps
-        name = scene.__name__
-        (IMAGES / f"{name}.svg").write_text(
-            console.export_svg(title="devenv", theme=MONOKAI, unique_id=f"devenv-{name}"), encoding="utf-8"
-        )
+        for added, theme in THEMES.items():
+            console = Console(
+                record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, markup=False, highlight=False
+            )
+            for line in scene():
+                console.print(line)  # a picture ends where a terminal wraps
+            name = f"{scene.__name__}{added}"
+            (IMAGES / f"{name}.svg").write_text(
+                console.export_svg(title="devenv", theme=theme, unique_id=f"devenv-{name}"), encoding="utf-8"
+            )
 
 
 if __name__ == "__main__":
