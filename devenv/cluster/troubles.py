@@ -5,6 +5,7 @@ The counterpart of what the local backend's supervisor tells about its processes
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class PodTroubles:
         identifier = str(pod["metadata"]["uid"])
         with self._lock:
             if event == "DELETED" or pod["metadata"].get("deletionTimestamp"):
-                self._pods.pop(identifier, None)
+                self._forget(identifier)
                 return
             self._pods[identifier] = pod
             waiting = diagnose(pod)
@@ -63,14 +64,21 @@ class PodTroubles:
             ended = self._ended(pod)
             if event == "ADDED":  # seen again after the cluster was away: everything restarted with its node
                 return
-        for container, status in ended:
-            self._tell_restart(pod, container, status)
+            for container, status in ended:  # reading a log takes time, in which events would pile up
+                key = f"{identifier}/{container}"
+                self._due[key] = self._later(0.0, functools.partial(self._tell_restart, key, pod, container, status))
 
     def close(self) -> None:
         """Takes back what was still to be looked at."""
         with self._lock:
             for cancel in self._due.values():
                 cancel()
+
+    def _forget(self, identifier: str) -> None:
+        """A pod that is gone does not come back: a new one has another uid."""
+        self._pods.pop(identifier, None)
+        self._told = {key for key in self._told if key[0] != identifier}
+        self._restarts = {key: count for key, count in self._restarts.items() if key[0] != identifier}
 
     def _look(self, identifier: str) -> None:
         """A pod that could not start some seconds ago, again."""
@@ -108,7 +116,9 @@ class PodTroubles:
                 found.append((key[1], last))
         return found
 
-    def _tell_restart(self, pod: Object, container: str, ended: dict[str, Any]) -> None:
+    def _tell_restart(self, key: str, pod: Object, container: str, ended: dict[str, Any]) -> None:
+        with self._lock:
+            self._due.pop(key, None)
         how = (
             "was over its memory limit" if ended.get("reason") == "OOMKilled" else f"exit code {ended.get('exitCode')}"
         )

@@ -15,6 +15,7 @@ import pytest
 from tests.support.deployed import Deployed
 from tests.support.program import Program
 from tests.support.receiver import Receiver, receiver
+from tests.support.seeds import canaries, write_seeds
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MAIN_PROFILE = os.environ.get("DEVENV_TEST_PROFILE", "devenv-main-job")
@@ -75,23 +76,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "devenv"
 
 
-SEEDS = """\
-[connections]
-warehouse = "postgresql://reader:{connection}@db.example.com/shop"
-[variables]
-region = "eu-west"
-hidden = "{variable}"
-[secrets."kyuubi/database"]
-KYUUBI_PASSWORD = "{kyuubi}"
-[secrets."slack/webhook"]
-SLACK_WEBHOOK_URL = "http://host.minikube.internal:{port}/{webhook}"
-"""
-
-
 @pytest.fixture(scope="session")
 def canary() -> dict[str, str]:
     """The secrets of the main job's environment, which nobody else may have."""
-    return {name: f"canary-{name}-{os.urandom(9).hex()}" for name in ("connection", "variable", "kyuubi", "webhook")}
+    return canaries()
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +99,7 @@ def main_job(
     shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     data = tmp_path_factory.mktemp("data")
     seeds = data / "own-seeds.toml"
-    seeds.touch(mode=0o600)
-    seeds.write_text(SEEDS.format(port=slack.port, **canary))
+    write_seeds(seeds, f"host.minikube.internal:{slack.port}", canary)
     (folder / "devenv.toml").write_text(
         f'[minikube]\nprofile = "{profile}"\nmemory = "6g"\ncpus = 2\n[vault]\nseeds = "{seeds}"\n'
     )

@@ -42,21 +42,29 @@ from tests.support.volume import (
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 _OTHER_IMAGE = "apache/airflow:devenv-other"
-_LOOKER = """
-import hashlib, json, os, time
+_LOOK = """
+import hashlib, json, os, select, time
 looks, torn, missing = 0, 0, 0
-folder, told = "/opt/airflow/dags", 0.0
-result = "/results/%d" % time.time_ns()
-while True:
+def look():
+    global looks, torn, missing
     for number in range(20):
         try:
-            with open(os.path.join(folder, "f%d.py" % number), "rb") as stream:
+            with open("/opt/airflow/dags/f%d.py" % number, "rb") as stream:
                 content = stream.read()
         except FileNotFoundError:
             missing += 1
             continue
         looks += 1
         torn += content[:32] != hashlib.sha256(content[32:]).digest()
+"""
+
+_LOOKER = (
+    _LOOK
+    + """
+told = 0.0
+result = "/results/%d" % time.time_ns()
+while True:
+    look()
     if time.monotonic() - told > 0.3:
         with open(result + ".new", "w") as stream:
             json.dump([looks, torn, missing], stream)
@@ -64,23 +72,16 @@ while True:
         told = time.monotonic()
     time.sleep(0.002)
 """
+)
 
-_READER = """
-import hashlib, os, select, sys
-looks, torn, missing = 0, 0, 0
-folder = "/opt/airflow/dags"
+_READER = (
+    _LOOK
+    + """
 while not select.select([0], [], [], 0)[0]:
-    for number in range(20):
-        try:
-            with open(os.path.join(folder, "f%d.py" % number), "rb") as stream:
-                content = stream.read()
-        except FileNotFoundError:
-            missing += 1
-            continue
-        looks += 1
-        torn += content[:32] != hashlib.sha256(content[32:]).digest()
+    look()
 print(looks, torn, missing)
 """
+)
 
 
 @pytest.fixture(scope="module")

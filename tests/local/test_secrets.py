@@ -15,23 +15,13 @@ import pytest
 
 from tests.support.program import Program
 from tests.support.receiver import Receiver, receiver
+from tests.support.seeds import canaries, write_seeds
 
 from .conftest import cache_folder, eventually
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 DAGS = Path(__file__).parents[2] / "dags"
-SEEDS = """
-[connections]
-warehouse = "postgresql://reader:{connection}@db.example.com/shop"
-[variables]
-region = "eu-west"
-hidden = "{variable}"
-[secrets."kyuubi/database"]
-KYUUBI_PASSWORD = "{kyuubi}"
-[secrets."slack/webhook"]
-SLACK_WEBHOOK_URL = "http://127.0.0.1:{port}/{webhook}"
-"""
 
 
 @dataclass
@@ -66,15 +56,14 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         f'backend = "local"\n[airflow]\nversion = "{request.param}"\n[vault]\nseeds = "{base}/seeds.toml"\n'
         "[ports]\nairflow = 28082\nvault = 28202\n"
     )
-    canary = {name: f"canary-{name}-{os.urandom(9).hex()}" for name in ("connection", "variable", "kyuubi", "webhook")}
+    canary = canaries()
     program = Program(
         (sys.executable, "-m", "devenv"),
         folder,
         {"DEVENV_DATA": str(base / "data"), "DEVENV_CACHE": str(cache_folder())},
     )
     with receiver() as slack:
-        (base / "seeds.toml").touch(mode=0o600)
-        (base / "seeds.toml").write_text(SEEDS.format(port=slack.port, **canary))
+        write_seeds(base / "seeds.toml", f"127.0.0.1:{slack.port}", canary)
         made = Shop(program, base, slack, canary, [])
         try:
             with program.watching("up") as watch:

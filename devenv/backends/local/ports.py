@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from devenv.backends.local.component import RECORD
 from devenv.backends.local.errors import PortsTaken
+from devenv.backends.reach import holder, is_free
 
 _FILE = "ports.json"
 _TRIES = 200
@@ -32,17 +32,6 @@ def remembered(data: Path) -> Ports | None:
         return Ports(**json.loads((data / _FILE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
@@ -70,7 +59,7 @@ def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
             if port not in taken and is_free(port):
                 taken.add(port)
                 if port not in (first, kept):
-                    said.append(f"port {first} is taken{_holder(first)}; {name} answers on {port}")
+                    said.append(f"port {first} is taken{holder(first)}; {name} answers on {port}")
                 return port
         raise PortsTaken(
             f"No port from {first} on is free for {name}", hint=f"set `[ports] {name}` to a free one in devenv.toml"
@@ -102,19 +91,3 @@ def _pick_any(former: Ports | None, taken: set[int]) -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _holder(port: int) -> str:
-    """` by NAME (pid N)`, where the system tells."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind="tcp"):
-            if (
-                connection.pid
-                and connection.status == psutil.CONN_LISTEN
-                and connection.laddr
-                and connection.laddr[1] == port
-            ):
-                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return ""

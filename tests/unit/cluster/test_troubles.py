@@ -94,6 +94,7 @@ def test_a_restart_is_told_each_time_and_a_crash_loop_once() -> None:
     told.troubles.see("MODIFIED", scheduler(1))
     assert told.lines == []
     told.troubles.see("MODIFIED", scheduler(2))
+    told.wait()
     assert told.lines == ["scheduler ended (exit code 9) and was started again"]
     for restarts in (2, 3, 4):
         told.troubles.see("MODIFIED", scheduler(restarts, waiting={"reason": "CrashLoopBackOff"}))
