@@ -198,14 +198,15 @@ class KubernetesBackend(PlatformBackend):
         owner, _folder = namespace_owner(self)
         if owner == self.project.identifier:
             return [f"namespace {self.namespace} of context {self.context}, with its volumes"]
-        return [f"{kind} {name} in namespace {self.namespace}" for kind, name in self.own_objects()]
+        place = f" in namespace {self.namespace}"
+        return [f"{kind} {name}{'' if kind == _CLUSTER_WIDE else place}" for kind, name in self.own_objects()]
 
     def own_objects(self) -> list[tuple[str, str]]:
         """What carries this environment's label, in the order in which it is removed; workloads take pods along."""
         labels = f"{ENVIRONMENT_LABEL}={self.project.identifier}"
         return [
             (kind, item["metadata"]["name"])
-            for kind in _REMOVED
+            for kind in (*_REMOVED, *([_CLUSTER_WIDE] if self.may_bind else []))
             for item in self.cluster().list(kind, self.namespace, labels=labels)
             if not item["metadata"].get("ownerReferences")
         ]
@@ -342,10 +343,6 @@ class Remove(KubernetesStep):
         for kind, name in own:
             progress(f"{kind} {name}", None)
             cluster.delete(kind, name, backend.namespace)
-        if backend.may_bind:
-            labels = f"{ENVIRONMENT_LABEL}={backend.project.identifier}"
-            for item in cluster.list(_CLUSTER_WIDE, labels=labels):
-                cluster.delete(_CLUSTER_WIDE, item["metadata"]["name"])
         live = cluster.get("Namespace", backend.namespace)
         if live is not None and environment_of(live) == backend.project.identifier:
             progress(f"namespace {backend.namespace}", None)

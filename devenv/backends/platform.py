@@ -276,8 +276,8 @@ class PlatformBackend(ABC):
         return (known.index(component) if component in known else len(known), component)
 
     def _urls(self, components: set[str]) -> dict[str, str]:
+        # Not the forwards of this process: they end with it.
         ports = {**reach.held(self.project.state_folder), **self.published()}
-        ports |= {name: forward.port for name, forward in self._forwards.items()}
         names = [name for name in reach.pages(self.release.page) if name in components and name in ports]
         return {name: f"http://127.0.0.1:{ports[name]}" for name in names}
 

@@ -40,7 +40,10 @@ def command(
     Examples:
       devenv open grafana
     """
-    urls = pages(backend_from(project_from()).status().urls)
+    status = backend_from(project_from()).status()
+    urls = pages(status.urls)
+    if not urls and status.state in ("up", "partly"):
+        raise NoSuchPage("nothing on this machine leads to the cluster's pages now", hint="`devenv watch` does.")
     if page not in urls:
         near = difflib.get_close_matches(page, urls, 1, 0.5)
         raise NoSuchPage(
