@@ -31,12 +31,14 @@ _BASE_IMAGES = {
     "prometheus": "prom/prometheus",
     "alertmanager": "prom/alertmanager",
     "grafana": "grafana/grafana",
+    "marquez": "marquezproject/marquez",
 }
-_IMAGES_OF_PARTS = {"redis": "celery"} | dict.fromkeys(
+_IMAGES_OF_PARTS = {"redis": "celery", "marquez": "lineage"} | dict.fromkeys(
     ("statsd_exporter", "prometheus", "alertmanager", "grafana"), "monitoring"
 )
 """Which component has an image; the others are of the base."""
 _FROM_CONFIGMAP = "minikube/components/configmap-dags"
+_POSTGRES_SECRETS = "postgres/secrets.json"
 _HOME = "/opt/airflow"
 _SECONDS_FOR_TASKS = 60
 """How long a scheduler that runs tasks itself may take to end them."""
@@ -65,6 +67,7 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
         "airflow.cfg.template": _airflow_cfg(settings, parsed_files),
         "pod-template.yaml": _yaml(_pod_template(project, airflow_image)),
         "secrets.json": _secrets_list(settings),
+        _POSTGRES_SECRETS: _secrets_list(settings, role="postgres"),
         "kustomization.yaml": _yaml(_kustomization(project, release, airflow_image)),
     }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,6 +76,7 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
         shutil.rmtree(copy)
     shutil.copytree(platform_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -107,10 +111,14 @@ def _airflow_cfg(settings: Settings, parsed_files: int) -> str:
     return render(config, heading=_HEADING.removeprefix("# "))
 
 
-def _secrets_list(settings: Settings) -> str:
+def _secrets_list(settings: Settings, role: str = "") -> str:
+    """What pods fetch; what those of one role do, which changes only with that."""
     from devenv.vault.layout import secrets_list
 
-    return json.dumps(secrets_list(settings.vault, settings.parts), indent=2) + "\n"
+    listing = secrets_list(settings.vault, settings.parts)
+    if role:
+        listing["secrets"] = [secret for secret in listing["secrets"] if role in secret.get("roles", ())]
+    return json.dumps(listing, indent=2) + "\n"
 
 
 def _kustomization(project: Project, release: Release, airflow_image: str) -> dict[str, Any]:
@@ -167,6 +175,7 @@ def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
         "task-config": ["airflow.cfg.template"],
         "devenv-programs": ["secrets.json"],
         "task-programs": ["secrets.json"],
+        "postgres-programs": [_POSTGRES_SECRETS],
     }
     for name, paths in files.items():
         yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "files": paths}

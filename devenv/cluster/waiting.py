@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LOG_LINES = 12
 _SCHEDULING_SECONDS = 20.0
 """How long a pod may lack cpu or memory: that of a pod that is just ending comes free."""
+_REPLACING_SECONDS = 10.0
+"""How long a container may be seen to keep ending: its pod may be of the generation that is just being replaced."""
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
@@ -92,7 +94,7 @@ def _container(entry: Object, *, init: bool) -> Waiting:
         if reason == "CrashLoopBackOff":
             last = (entry.get("lastState") or {}).get("terminated") or {}
             text = f"{what} keeps ending: {_end(last)}, {restarts} restarts"
-            return Waiting(text, fatal=restarts >= 2, container=name, previous=True)
+            return Waiting(text, fatal=restarts >= 2, patience=_REPLACING_SECONDS, container=name, previous=True)
         if reason in _CONFIG_REASONS:
             # A Secret or ConfigMap that comes a moment later cures it.
             return Waiting(f"{what} cannot be made: {message or reason}", fatal=True, patience=15.0)

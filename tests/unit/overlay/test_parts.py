@@ -15,7 +15,7 @@ from devenv.cluster.overlay import write_overlay
 from devenv.environment import Environment
 from devenv.project import Project
 from devenv.resources import platform_folder
-from devenv.settings.schema import AirflowSettings, Settings, SyncSettings
+from devenv.settings.schema import AirflowSettings, SecretFile, Settings, SyncSettings, VaultSettings
 from devenv.vault import layout, seeds
 
 COMPONENTS = platform_folder() / "components"
@@ -44,6 +44,11 @@ def workloads(component: str) -> list[dict[str, Any]]:
     ]
 
 
+def base(component: str) -> list[dict[str, Any]]:
+    text = (platform_folder() / "base" / f"{component}.yaml").read_text(encoding="utf-8")
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
 def test_the_default_environment_has_none_of_it(project_folder: Path) -> None:
     kustomization, written = overlay(project_folder, Settings())
     assert "components" not in kustomization
@@ -62,6 +67,27 @@ def test_celery_adds_broker_worker_and_flower(project_folder: Path) -> None:
     # Names, which the init container replaces: no password is in a ConfigMap.
     assert config["celery"]["broker_url"] == "${CELERY_BROKER_URL}"
     assert {item["metadata"]["name"] for item in workloads("celery")} == {"redis", "worker", "flower"}
+
+
+def test_the_database_does_not_restart_for_what_others_fetch(tmp_path: Path) -> None:
+    more = Settings(
+        airflow=AirflowSettings(executor="CeleryExecutor"),
+        components=("monitoring",),
+        vault=VaultSettings(secrets={"warehouse": SecretFile(path="warehouse", file="warehouse.env", keys=("USER",))}),
+    )
+    fetched = []
+    for name, settings in (("few", Settings()), ("more", more)):
+        (tmp_path / name).mkdir()
+        kustomization, written = overlay(tmp_path / name, settings)
+        (files,) = (
+            each["files"] for each in kustomization["configMapGenerator"] if each["name"] == "postgres-programs"
+        )
+        (file,) = files
+        fetched.append((written / file).read_text(encoding="utf-8"))
+    assert fetched[0] == fetched[1]
+    assert [entry["file"] for entry in json.loads(fetched[0])["secrets"]] == ["postgres-password"]
+    volumes = {item["kind"]: item for item in base("postgres")}["StatefulSet"]["spec"]["template"]["spec"]["volumes"]
+    assert [each["configMap"]["name"] for each in volumes if "configMap" in each] == ["postgres-programs"]
 
 
 def test_only_who_needs_it_reads_the_brokers_password(project_folder: Path) -> None:
@@ -101,7 +127,7 @@ def test_task_pods_send_their_metrics_to_a_service(project_folder: Path) -> None
     assert {"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"} in base["env"]
 
 
-@pytest.mark.parametrize("component", ["celery", "monitoring"])
+@pytest.mark.parametrize("component", ["celery", "monitoring", "lineage"])
 def test_pods_of_components_keep_to_the_rules(component: str) -> None:
     for item in workloads(component):
         name, spec = item["metadata"]["name"], item["spec"]["template"]["spec"]
@@ -145,6 +171,15 @@ def test_rules_and_panels_use_metrics_that_the_mapping_makes() -> None:
     rules = yaml.safe_load((folder / "rules.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
     for query in (*queries, *(rule["expr"] for rule in rules)):
         assert any(name in query for name in made), query
+
+
+def test_lineage_goes_to_marquez_unless_the_user_says_otherwise(project_folder: Path) -> None:
+    kustomization, written = overlay(project_folder, Settings(components=("lineage",)))
+    assert kustomization["components"] == ["minikube/components/lineage"]
+    assert json.loads(options(written)["openlineage"]["transport"])["url"] == "http://marquez:5000"
+    console: dict[str, dict[str, Any]] = {"openlineage": {"transport": '{"type": "console"}'}}
+    _, written = overlay(project_folder, Settings(components=("lineage",), airflow=AirflowSettings(config=console)))
+    assert json.loads(options(written)["openlineage"]["transport"]) == {"type": "console"}
 
 
 def test_no_part_has_options_when_none_is_on() -> None:
