@@ -1,25 +1,24 @@
-"""Executors on a real cluster: CeleryExecutor runs tasks in its worker, and switching keeps the metadata database."""
+"""Executors on a real cluster: each runs a task, Celery's parts keep their secrets, and switching keeps the runs."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from devenv.settings.schema import AirflowSettings
 from devenv.vault import seeds
-from tests.support.parts import Parts, parts_in, settings_for
+from tests.support.deployed import Deployed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-NAMESPACE = "executors-test"
-CELERY = settings_for(NAMESPACE, AirflowSettings(executor="CeleryExecutor"))
-LOCAL = settings_for(NAMESPACE, AirflowSettings(executor="LocalExecutor"))
+OF_CELERY = ("redis", "worker", "flower")
 HOSTS = """\
 from datetime import datetime
 from airflow.decorators import dag, task
 
-@dag(start_date=datetime(2024, 1, 1), schedule=None, catchup=False, is_paused_upon_creation=False)
+@dag(start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
 def hosts():
     @task
     def say():
@@ -28,49 +27,87 @@ def hosts():
 
 hosts()
 """
+ASK_FLOWER = """\
+import base64, sys, urllib.error, urllib.request
+request = urllib.request.Request("http://127.0.0.1:5555/workers?json=1")
+if login := sys.stdin.read():
+    request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+try:
+    print(urllib.request.urlopen(request).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    with parts_in(tmp_path_factory.mktemp("executors"), CELERY) as parts:
-        parts.wait(*(f"deploy/{name}" for name in ("agent", "scheduler", "redis", "worker", "flower")))
-        yield parts
+def celery(deployed: Deployed) -> Iterator[Deployed]:
+    """The environment with the CeleryExecutor; with the default again at the end."""
+    deployed.up("--with", "celery")
+    deployed.put_dag("hosts", HOSTS)
+    yield deployed
+    deployed.up("--executor", "KubernetesExecutor")
+    (deployed.program.folder / "dags" / "hosts.py").unlink()
+    deployed.program.run("sync", "--yes")
 
 
-def run_of(parts: Parts, run_id: str) -> str:
-    """Runs the DAG to success; gives back the host of its task."""
-    parts.run("airflow", "dags", "trigger", "hosts", "--run-id", run_id)
-    row = f"SELECT state, hostname FROM task_instance WHERE run_id = '{run_id}'"
-    parts.until(lambda: [state for state, _ in parts.sql(row)] == ["success"], f"{run_id} succeeds")
-    return parts.sql(row)[0][1]
+def run_hosts(deployed: Deployed) -> tuple[str, str]:
+    """Runs the DAG to success: the executor that the scheduler says it has, and the host where the task ran."""
+    deployed.program.run("run", "hosts", "--wait")
+    said = deployed.kubectl("logs", "deploy/scheduler", "-c", "scheduler")
+    (host,) = deployed.sql("SELECT hostname FROM task_instance WHERE dag_id = 'hosts' ORDER BY start_date DESC LIMIT 1")
+    return re.findall(r"Loaded executor: (\w+)", said)[-1], host[0]
 
 
-def test_celery_then_local(parts: Parts) -> None:
-    parts.put_dag("hosts", HOSTS)
-    assert run_of(parts, "by-celery").startswith("worker-")
+def test_celery_runs_a_task_in_its_worker(celery: Deployed) -> None:
+    executor, host = run_hosts(celery)
+    assert executor == "CeleryExecutor"
+    assert host.startswith("worker-")
 
-    fetch = (
-        "import sys, urllib.request, urllib.error, base64\n"
-        "request = urllib.request.Request('http://127.0.0.1:5555/workers?json=1')\n"
-        "login = base64.b64encode(sys.argv[1].encode()).decode()\n"
-        "if login: request.add_header('Authorization', 'Basic ' + login)\n"
-        "try: print(urllib.request.urlopen(request).status)\n"
-        "except urllib.error.HTTPError as error: print(error.code)\n"
-    )
-    login = seeds.all_secrets(parts.project, seeds.load_or_create(parts.project))["flower/login"]
+
+def test_flower_and_redis_refuse_who_does_not_log_in(celery: Deployed) -> None:
+    login = celery.program.json("secrets", "get", "flower/login", "--reveal")[-1].data["values"]
     right = f"{login['FLOWER_USER']}:{login['FLOWER_PASSWORD']}"
-    assert parts.run("python", "-c", fetch, "", component="flower").strip() == "401"
-    assert parts.run("python", "-c", fetch, right, component="flower").strip() == "200"
-    for component in ("flower", "redis", "worker"):
-        read = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
-        seen = parts.run("sh", "-c", read, component=component)
-        known = seeds.load_or_create(parts.project).generated
-        assert not [name for name, value in known.items() if value in seen]
-    refused = parts.run("redis-cli", "ping", component="redis")
-    assert "NOAUTH" in refused
 
-    parts.apply(LOCAL)
-    parts.wait("deploy/scheduler")
-    assert run_of(parts, "by-local").startswith("scheduler-")
-    runs = {run_id for (run_id,) in parts.sql("SELECT run_id FROM dag_run WHERE state = 'success'")}
-    assert runs == {"by-celery", "by-local"}
+    def asked_as(login: str) -> str:
+        ask = ("exec", "-i", "deploy/flower", "-c", "flower", "--", "python", "-c", ASK_FLOWER)
+        return celery.kubectl(*ask, stdin=login).strip()
+
+    assert [asked_as(""), asked_as(right + "x"), asked_as(right)] == ["401", "401", "200"]
+    assert "NOAUTH" in celery.run("redis-cli", "ping", component="redis")
+
+
+def test_no_argument_and_no_environment_variable_has_a_secret(celery: Deployed) -> None:
+    known = seeds.decode_secret(json.loads(celery.kubectl("get", "secret", "vault-seed", "-o", "json")))["generated"]
+    assert {"broker_password", "flower_password", "postgres_password"} <= known.keys()
+    read = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
+    for component, program in zip(OF_CELERY, ("redis-server", "celery", "broker.py"), strict=True):
+        seen = celery.run("sh", "-c", read, component=component)
+        assert program in seen
+        assert not [name for name, value in known.items() if value in seen]
+
+
+def test_the_worker_goes_on_after_redis_was_killed(celery: Deployed) -> None:
+    celery.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=redis", "--grace-period=0", "--force")
+    celery.kubectl("rollout", "status", "deploy/redis", "--timeout=600s")
+    executor, host = run_hosts(celery)
+    assert executor == "CeleryExecutor"
+    assert host.startswith("worker-")
+
+
+def test_switching_keeps_the_runs_and_removes_what_celery_needed(celery: Deployed) -> None:
+    run_ids = "SELECT run_id FROM dag_run WHERE dag_id = 'hosts' AND state = 'success'"
+    before = celery.sql(run_ids)
+    for executor, place in (
+        ("LocalExecutor", "scheduler-"),
+        ("SequentialExecutor", "scheduler-"),
+        ("KubernetesExecutor", "hosts-say-"),
+    ):
+        celery.up("--executor", executor)
+        found, host = run_hosts(celery)
+        assert found == executor
+        assert host.startswith(place)
+    after = celery.sql(run_ids)
+    assert [run_id for run_id in before if run_id in after] == before
+    assert len(after) == len(before) + 3
+    parts = celery.kubectl("get", "all,serviceaccounts,configmaps", "-o", "name")
+    assert not [line for line in parts.splitlines() if any(name in line for name in (*OF_CELERY, "celery"))]
