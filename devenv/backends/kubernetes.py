@@ -128,7 +128,7 @@ class KubernetesBackend(PlatformBackend):
                     "warning",
                     f"Vault's logins need {_CLUSTER_WIDE} {binding}, which your account may not make; unless an "
                     "administrator has made it, no pod gets its secrets",
-                    f"kubectl --context {self.context} create clusterrolebinding {binding} "
+                    f"An administrator types: kubectl create clusterrolebinding {binding} "
                     f"--clusterrole=system:auth-delegator --serviceaccount={self.namespace}:vault",
                 )
             )
@@ -166,8 +166,8 @@ class KubernetesBackend(PlatformBackend):
             self.report(
                 Notice(
                     "info",
-                    f"{nodes or 'an unknown number of'} nodes and no storage class for shared volumes: every pod with "
-                    "the DAG volume runs on the agent's node",
+                    f"{f'{nodes} nodes' if nodes else 'nodes that your account may not see'} and no storage class for "
+                    "shared volumes: every pod with the DAG volume runs on the agent's node",
                     "To use them all, set kubernetes.storage_class to one with ReadWriteMany before the first `up`.",
                 )
             )

@@ -20,7 +20,7 @@ from devenv.backends import reach
 from devenv.backends.base import Component, Credentials, EnvironmentStatus, Health, LogQuery
 from devenv.backends.build import ProjectImage
 from devenv.cluster.errors import AccessDenied, ClusterError, ClusterUnreachable, ContextMissing, ExecRefused
-from devenv.cluster.kinds import apply_rank
+from devenv.cluster.kinds import starts_pods
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
 from devenv.cluster.waiting import Workload, diagnose, explain_pending, is_ready, ready_pods, shortage
 from devenv.duplex import DuplexClosed
@@ -196,12 +196,12 @@ class PlatformBackend(ABC):
         return [
             item
             for item in self.objects()
-            if apply_rank(item["kind"]) == 2 and (wanted is None or component_of(item) in wanted)
+            if starts_pods(item["kind"]) and (wanted is None or component_of(item) in wanted)
         ]
 
     def foundations(self) -> Objects:
         """The objects that the others need."""
-        return [item for item in self.objects() if apply_rank(item["kind"]) < 2]
+        return [item for item in self.objects() if not starts_pods(item["kind"])]
 
     def is_applied(self, wanted: Object) -> bool:
         """Whether the cluster has this object as it is now, and, for a workload, with as many ready pods."""

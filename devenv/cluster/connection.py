@@ -135,7 +135,8 @@ class Cluster:
     def apply(self, objects: Iterable[Object], *, owner: str = "") -> Objects:
         """Server-side apply: makes the objects so, and leaves fields alone that were never set by devenv.
 
-        What others need comes first, what starts pods last; within a round several are sent at once.
+        What others need comes first, what starts pods last; within a round several are sent at once. Where one is
+        somebody else's, none is sent.
 
         Args:
             objects: what should be; a namespaced one names its namespace.
@@ -152,24 +153,31 @@ class Cluster:
         wanted = list(objects)
         applied: Objects = []
         with ThreadPoolExecutor(max_workers=_APPLY_AT_ONCE, thread_name_prefix="apply") as pool:
+            if owner:
+                list(pool.map(lambda item: self._require_own(item, owner), wanted))
             for rank in sorted({apply_rank(str(item.get("kind"))) for item in wanted}):
                 batch = [item for item in wanted if apply_rank(str(item.get("kind"))) == rank]
                 applied += pool.map(lambda item: self._apply_one(item, owner), batch)
         return applied
+
+    def _require_own(self, wanted: Object, owner: str) -> None:
+        """Refuses an object that exists as somebody else's."""
+        metadata = wanted["metadata"]
+        live = self.get(
+            str(wanted["kind"]), metadata["name"], metadata.get("namespace"), api_version=str(wanted["apiVersion"])
+        )
+        if live is not None and environment_of(live) != owner:
+            raise ApplyConflict(
+                f"{wanted['kind']} {metadata['name']} exists already and is not devenv's"
+                + (f": it belongs to environment {environment_of(live)}" if environment_of(live) else ""),
+                hint="Rename or remove it, or set another namespace for this environment: [kubernetes] namespace.",
+            )
 
     def _apply_one(self, wanted: Object, owner: str) -> Object:
         kind = self.kind(str(wanted["kind"]), str(wanted["apiVersion"]))
         metadata = wanted["metadata"]
         path = kind.path(metadata.get("namespace"), metadata["name"])
         label = f"{kind.kind} {metadata['name']}"
-        if owner:
-            live = self.get(kind.kind, metadata["name"], metadata.get("namespace"), api_version=kind.api_version)
-            if live is not None and environment_of(live) != owner:
-                raise ApplyConflict(
-                    f"{label} exists already and is not devenv's"
-                    + (f": it belongs to environment {environment_of(live)}" if environment_of(live) else ""),
-                    hint="Rename or remove it, or set another namespace for this environment: [kubernetes] namespace.",
-                )
         try:
             return self._patch(path, wanted, force=bool(owner))
         except ClusterError as error:

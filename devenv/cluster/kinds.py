@@ -56,11 +56,21 @@ KINDS = {
 }
 
 _FIRST = ("CustomResourceDefinition", "Namespace", "PriorityClass", "StorageClass")
+_ROLES = ("Role", "ClusterRole")
 _LAST = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob")
 
 
+def starts_pods(kind: str) -> bool:
+    """Whether objects of a kind start pods, which need all the others."""
+    return kind in _LAST
+
+
 def apply_rank(kind: str) -> int:
-    """In which round an object is applied: what others need first, what starts pods last."""
-    if kind in _FIRST:
-        return 0
-    return 2 if kind in _LAST else 1
+    """In which round an object is applied: what others need first, what starts pods last.
+
+    A role goes before what binds it: who is not the cluster's administrator may only bind one that is there.
+    """
+    for rank, kinds in enumerate((_FIRST, _ROLES)):
+        if kind in kinds:
+            return rank
+    return 3 if starts_pods(kind) else 2

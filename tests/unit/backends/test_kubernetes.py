@@ -102,7 +102,7 @@ def test_on_one_node_nothing_is_arranged(project_folder: Path, told: list[Event]
     assert not told
 
 
-@pytest.mark.parametrize(("nodes", "words"), [([NODE, NODE], "2 nodes"), (None, "an unknown number of nodes")])
+@pytest.mark.parametrize(("nodes", "words"), [([NODE, NODE], "2 nodes"), (None, "nodes that your account may not see")])
 def test_on_several_all_who_mount_a_shared_claim_go_to_one_and_this_is_said_once(
     project_folder: Path, told: list[Event], nodes: list[dict[str, Any]] | None, words: str
 ) -> None:
