@@ -7,6 +7,7 @@ What is rendered is a template: the secrets in it are names, `${FERNET_KEY}`, wh
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -136,6 +137,10 @@ def airflow_config(
     config = _common(layout, release)
     _merge(config, _release_3(settings, layout) if release.is_3 else _release_2(layout, release))
     _merge(config, _parsing(release, parsed_files))
+    if settings.sends_lineage:
+        # In task pods the provider before 1.7.0 finds no default of its own, and sends nothing of tasks
+        # (apache/airflow#37994).
+        _merge(config, {"openlineage": {"config_path": "", "disabled_for_operators": ""}})
     _merge(config, additions or {})
     _merge(config, settings.airflow.config)
     return config
@@ -160,7 +165,13 @@ def config_of_parts(parts: Iterable[str]) -> Config:
             "statsd_prefix": "airflow",
             # dag_id and the like as labels.
             "statsd_influxdb_enabled": True,
+            # Before 2.9.3 a tag that is a number ends a task's pod with an error (apache/airflow#40407); the first two
+            # are Airflow's own default.
+            "statsd_disabled_tags": "job_id,run_id,return_code",
         }
+    if "lineage" in parts:
+        transport = {"type": "http", "url": "http://marquez:5000", "endpoint": "api/v1/lineage"}
+        config["openlineage"] = {"transport": json.dumps(transport), "namespace": "airflow"}
     return config
 
 

@@ -1,4 +1,4 @@
-"""The image that is built on top of the release's from `requirements.txt`, `packages.txt` and `plugins/`."""
+"""The image that is built on top of the release's from `requirements.txt`, `packages.txt`, `plugins/` and settings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from devenv.project import Project
 REQUIREMENTS = "requirements.txt"
 PACKAGES = "packages.txt"
 PLUGINS = "plugins"
+LINEAGE = "apache-airflow-providers-openlineage"
+"""Installed where lineage is asked for; the published images have it, and pip then changes nothing."""
 
 _LAST_LINES = 20
 _CERTIFICATES = "certificates.pem"
@@ -53,7 +55,7 @@ class ProjectImage:
     @property
     def name(self) -> str:
         """What Airflow's pods run: the release's own image where nothing is to be added."""
-        if not any(True for _ in self._inputs()):
+        if not self._project.settings.sends_lineage and not any(True for _ in self._inputs()):
             return self._project.settings.airflow_image
         return f"devenv/{self._project.identifier}:{self._digest()}"
 
@@ -82,13 +84,17 @@ class ProjectImage:
                 ),
                 "USER airflow",
             ]
-        if (folder / REQUIREMENTS).is_file():
+        # Beside a requirement with a version, the name alone asks for nothing more.
+        wanted = [LINEAGE] if settings.sends_lineage else []
+        given = (folder / REQUIREMENTS).is_file()
+        if given or wanted:
             if self._certificates() is not None:
                 lines += [f"COPY {_CERTIFICATES} /tmp/{_CERTIFICATES}", f"ARG PIP_CERT=/tmp/{_CERTIFICATES}"]
-            lines += [
-                f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}",
-                f'RUN pip install --no-cache-dir "apache-airflow=={settings.airflow.version}" -r /tmp/{REQUIREMENTS}',
-            ]
+            if given:
+                lines.append(f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}")
+                wanted.append(f"-r /tmp/{REQUIREMENTS}")
+            release = f'"apache-airflow=={settings.airflow.version}"'
+            lines.append(" ".join(("RUN pip install --no-cache-dir", release, *wanted)))
         if self._has_plugins():
             lines.append(f"COPY --chown=airflow:0 {PLUGINS} /opt/airflow/plugins")
         return "\n".join(lines) + "\n"
@@ -173,6 +179,8 @@ class ProjectImage:
 
     def _what(self) -> str:
         names = [name for name in (REQUIREMENTS, PACKAGES) if (self._project.folder / name).is_file()]
+        if self._project.settings.sends_lineage:
+            names.append(LINEAGE)
         return " and ".join(names) or f"{PLUGINS}/"
 
     def _has_plugins(self) -> bool:

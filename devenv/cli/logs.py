@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What a platform may have; what is not there has no lines. Other names are DAGs.
 COMPONENTS = (
     *("scheduler", "webserver", "api-server", "triggerer", "dag-processor", "postgres", "vault", "agent", "task"),
-    *("worker", "flower", "redis", "statsd", "prometheus", "alertmanager", "grafana", "image"),
+    *("worker", "flower", "redis", "statsd", "prometheus", "alertmanager", "grafana", "marquez", "image"),
 )
 
 

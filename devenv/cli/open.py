@@ -15,6 +15,13 @@ from devenv.cli.context import backend_from, console, project_from, reporter_fro
 from devenv.errors import UsageError
 from devenv.events import Notice
 
+_LOGINS = {
+    "airflow": "devenv env --reveal",
+    "vault": "devenv env --reveal",
+    "grafana": "devenv secrets get grafana/admin --reveal",
+    "flower": "devenv secrets get flower/login --reveal",
+}
+"""Page → what tells user and password; Prometheus has no login."""
 # A text browser would take the terminal over, so that these show no page.
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")
 
@@ -42,8 +49,12 @@ def command(
     """
     status = backend_from(project_from()).status()
     urls = pages(status.urls)
-    if not urls and status.state in ("up", "partly"):
-        raise NoSuchPage("nothing on this machine leads to the cluster's pages now", hint="`devenv watch` does.")
+    if page not in urls and status.state in ("up", "partly"):
+        from devenv.backends import reach
+
+        forwarded = {item.name for item in status.components} & set(reach.pages("airflow"))
+        if not urls or page in forwarded:
+            raise NoSuchPage(f"nothing on this machine leads to {page} now", hint="`devenv watch` does.")
     if page not in urls:
         near = difflib.get_close_matches(page, urls, 1, 0.5)
         raise NoSuchPage(
@@ -54,8 +65,8 @@ def command(
         )
     console().print(urls[page])
     console().record("page", {"name": page, "url": urls[page]})
-    if page in ("airflow", "vault"):
-        reporter_from()(Notice("info", f"who logs in to {page}", hint="devenv env --reveal"))
+    if page in _LOGINS:
+        reporter_from()(Notice("info", f"who logs in to {page}", hint=_LOGINS[page]))
     if not show and has_display(session().environment.variables):
         webbrowser.open(urls[page])
 

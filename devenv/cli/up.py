@@ -40,6 +40,7 @@ class Part(str, Enum):
     """What `--with` takes."""
 
     monitoring = "monitoring"
+    lineage = "lineage"
     celery = "celery"
     ha = "ha"
 
@@ -66,7 +67,7 @@ def command(
     ] = None,
     parts: Annotated[
         list[Part] | None,
-        typer.Option("--with", metavar="PART", help="monitoring, celery or ha; may be repeated."),
+        typer.Option("--with", metavar="PART", help="monitoring, lineage, celery or ha; may be repeated."),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Airflow's port on 127.0.0.1.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.")] = False,
@@ -150,7 +151,7 @@ def _settings(
 ) -> dict[str, Any]:
     """The flags as settings; what is not given is None."""
     wanted = set(parts or ())
-    components = [Part.monitoring.value] if Part.monitoring in wanted else []
+    components = [part.value for part in (Part.monitoring, Part.lineage) if part in wanted]
     if Part.celery in wanted and executor is None:
         executor = Executor.CeleryExecutor
     if context is not None and backend is None:

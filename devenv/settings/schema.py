@@ -107,6 +107,8 @@ class ImageSettings(Section):
     """Alertmanager's image."""
     grafana: str = "grafana/grafana:latest"
     """Grafana's image."""
+    marquez: str = "marquezproject/marquez:latest"
+    """Marquez' image, for lineage."""
     pull_secret: str | None = None
     """The name of a Kubernetes Secret in the namespace with which the node pulls images."""
     build_arguments: dict[str, str] = Field(default_factory=dict)
@@ -240,7 +242,7 @@ class TerminalSettings(Section):
     """Show a desktop notification when a file breaks or is repaired."""
 
 
-Component = Literal["monitoring"]
+Component = Literal["monitoring", "lineage"]
 
 
 class Settings(Section):
@@ -251,7 +253,7 @@ class Settings(Section):
     name: KubernetesName | None = None
     """The environment's name; without it, made from the folder's."""
     components: tuple[Component, ...] = Field(default=(), strict=False)
-    """Further parts of the platform: "monitoring"."""
+    """Further parts of the platform: "monitoring", "lineage"."""
     airflow: AirflowSettings = AirflowSettings()
     images: ImageSettings = ImageSettings()
     minikube: MinikubeSettings = MinikubeSettings()
@@ -268,6 +270,11 @@ class Settings(Section):
         celery = ("celery",) if self.airflow.executor == "CeleryExecutor" else ()
         several = ("ha",) if self.airflow.schedulers > 1 else ()
         return (*celery, *several, *self.components)
+
+    @property
+    def sends_lineage(self) -> bool:
+        """Whether OpenLineage's provider is asked for: by the component, or by options of its own."""
+        return "lineage" in self.components or "openlineage" in self.airflow.config
 
     @property
     def airflow_image(self) -> str:

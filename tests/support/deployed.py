@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.support.program import Program
@@ -28,6 +29,17 @@ class Deployed:
     def up(self, *flags: str) -> None:
         """`devenv up --detach` with these flags, to its end."""
         self.program.run("up", "--detach", *flags)
+
+    @contextmanager
+    def settings(self, text: str) -> Iterator[None]:
+        """Adds tables to `devenv.toml`, and takes them back at the end; `up` applies either."""
+        path = self.program.folder / "devenv.toml"
+        before = path.read_text()
+        path.write_text(f"{before}\n{text}")
+        try:
+            yield
+        finally:
+            path.write_text(before)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Standard output of kubectl in the namespace; fails with what it said."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass
@@ -16,11 +17,16 @@ class Receiver:
 
     Attributes:
         port: where it listens.
-        texts: the `text` of each message, in order.
+        messages: what was posted, in order.
     """
 
     port: int
-    texts: list[str] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """The `text` of each message that has one, as a DAG's callback sends it."""
+        return [message["text"] for message in self.messages if "text" in message]
 
 
 @contextmanager
@@ -31,7 +37,7 @@ def receiver(address: str = "127.0.0.1") -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.texts.append(json.loads(body)["text"])
+            found.messages.append(json.loads(body))
             self.send_response(200)
             self.end_headers()
 

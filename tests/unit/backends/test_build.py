@@ -9,7 +9,7 @@ import pytest
 from devenv.backends.build import ProjectImage
 from devenv.environment import Environment
 from devenv.project import Project
-from devenv.settings.schema import ImageSettings, Settings, SyncSettings
+from devenv.settings.schema import AirflowSettings, ImageSettings, Settings, SyncSettings
 
 
 def image(folder: Path, settings: Settings | None = None) -> ProjectImage:
@@ -44,6 +44,22 @@ def test_pip_trusts_whom_this_machine_trusts_and_the_image_is_the_same_in_every_
     trusting = ProjectImage(Project(project_folder, Settings(), Environment(variables=variables)))
     assert "ARG PIP_CERT=/tmp/certificates.pem" in trusting.dockerfile().splitlines()
     assert trusting.name == image(project_folder).name
+
+
+CONSOLE = AirflowSettings(config={"openlineage": {"transport": '{"type": "console"}'}})
+
+
+@pytest.mark.parametrize("settings", [Settings(components=("lineage",)), Settings(airflow=CONSOLE)])
+def test_lineage_brings_its_provider_beside_a_requirement_with_a_version(
+    project_folder: Path, settings: Settings
+) -> None:
+    alone = image(project_folder, settings)
+    assert alone.is_built
+    (install,) = [line for line in alone.dockerfile().splitlines() if "pip install" in line]
+    assert install.endswith('"apache-airflow==2.7.2" apache-airflow-providers-openlineage')
+    (project_folder / "requirements.txt").write_text("apache-airflow-providers-openlineage==1.1.1\n")
+    (install,) = [line for line in image(project_folder, settings).dockerfile().splitlines() if "pip install" in line]
+    assert install.endswith("apache-airflow-providers-openlineage -r /tmp/requirements.txt")
 
 
 def test_plugins_that_are_synced_are_not_built_in(project_folder: Path) -> None:

@@ -119,9 +119,9 @@ def test_several_schedulers_replace_each_other_one_by_one(project_folder: Path) 
 def test_task_pods_send_their_metrics_to_a_service(project_folder: Path) -> None:
     kustomization, written = overlay(project_folder, MONITORED)
     assert kustomization["components"] == ["minikube/components/monitoring"]
-    assert {"statsd_host": "localhost", "statsd_influxdb_enabled": "True"}.items() <= options(written)[
-        "metrics"
-    ].items()
+    metrics = options(written)["metrics"]
+    assert {"statsd_host": "localhost", "statsd_influxdb_enabled": "True"}.items() <= metrics.items()
+    assert "return_code" in metrics["statsd_disabled_tags"].split(",")
     pod = yaml.safe_load((written / "pod-template.yaml").read_text(encoding="utf-8"))
     (base,) = pod["spec"]["containers"]
     assert {"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"} in base["env"]
@@ -176,10 +176,16 @@ def test_rules_and_panels_use_metrics_that_the_mapping_makes() -> None:
 def test_lineage_goes_to_marquez_unless_the_user_says_otherwise(project_folder: Path) -> None:
     kustomization, written = overlay(project_folder, Settings(components=("lineage",)))
     assert kustomization["components"] == ["minikube/components/lineage"]
-    assert json.loads(options(written)["openlineage"]["transport"])["url"] == "http://marquez:5000"
+    openlineage = options(written)["openlineage"]
+    assert json.loads(openlineage["transport"])["url"] == "http://marquez:5000"
+    # Without these, the provider that the published images of 2.7 have sends nothing of tasks.
+    assert (openlineage["config_path"], openlineage["disabled_for_operators"]) == ("", "")
     console: dict[str, dict[str, Any]] = {"openlineage": {"transport": '{"type": "console"}'}}
-    _, written = overlay(project_folder, Settings(components=("lineage",), airflow=AirflowSettings(config=console)))
-    assert json.loads(options(written)["openlineage"]["transport"]) == {"type": "console"}
+    for components in (("lineage",), ()):
+        _, written = overlay(project_folder, Settings(components=components, airflow=AirflowSettings(config=console)))
+        openlineage = options(written)["openlineage"]
+        assert json.loads(openlineage["transport"]) == {"type": "console"}
+        assert openlineage["config_path"] == ""
 
 
 def test_no_part_has_options_when_none_is_on() -> None:
