@@ -58,8 +58,6 @@ def template(session: LocalSession) -> str:
     additions: dict[str, dict[str, ConfigValue]] = {
         "core": {"parallelism": PARALLELISM},
         page: {"base_url": f"http://127.0.0.1:{ports.airflow}"},
-        # Two environments side by side would want the same port for it.
-        "scheduler": {"enable_health_check": False},
     }
     files = sum(1 for _ in project.dag_folder.rglob("*.py")) if project.dag_folder.is_dir() else 0
     return render(airflow_config(project.settings, layout, parsed_files=files, additions=additions))
