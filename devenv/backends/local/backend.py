@@ -55,6 +55,10 @@ class LocalBackend:
         """See `Backend`; a supervisor that these steps start ends with this process unless they all end well."""
         from devenv.backends.local import steps
 
+        left_out = [part for part in self._project.settings.parts if part != "celery"]  # which is refused
+        if left_out:
+            said = f"the local backend has no {' and no '.join(left_out)}"
+            self._report(Notice("warning", said, "devenv up --backend minikube"))
         kinds = (
             steps.Preflight,
             steps.InstallAirflow,
