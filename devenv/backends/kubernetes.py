@@ -14,6 +14,7 @@ from devenv.boot.step import Progress
 from devenv.cluster.errors import AccessDenied, ClusterUnreachable
 from devenv.cluster.kubectl import kubectl_command
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
+from devenv.cluster.waiting import is_ready
 from devenv.errors import CommandFailed, PlatformError, UsageError
 from devenv.events import Notice, Reporter
 from devenv.process import run
@@ -121,7 +122,7 @@ class KubernetesBackend(PlatformBackend):
         if self.may_bind:
             return found
         binding = next(item for item in found if item["kind"] == _CLUSTER_WIDE)["metadata"]["name"]
-        if not self._said_binding:
+        if not self._said_binding and not self._has_logged_in():
             self._said_binding = True
             self.report(
                 Notice(
@@ -133,6 +134,11 @@ class KubernetesBackend(PlatformBackend):
                 )
             )
         return [item for item in found if item["kind"] != _CLUSTER_WIDE]
+
+    def _has_logged_in(self) -> bool:
+        """Whether Vault has let somebody in: Postgres runs with a password from there."""
+        live = self.cluster().get("StatefulSet", "postgres", self.namespace)
+        return live is not None and is_ready(live) and int(live["spec"].get("replicas", 1)) > 0
 
     @functools.cached_property
     def may_bind(self) -> bool:

@@ -110,9 +110,10 @@ def _up(
     dry_run: bool,
     take_over: bool,
 ) -> None:
+    from devenv.backends.releases import ReleaseTooOld
     from devenv.boot.runner import run_steps
     from devenv.cli.summary import print_summary
-    from devenv.settings.remembered import remember
+    from devenv.settings.remembered import remember, remembered
     from devenv.sync.lock import holder
     from devenv.sync.roots import require_dag_folder
 
@@ -124,9 +125,15 @@ def _up(
     if dry_run:
         _print_plan(steps)
         return
+    before = remembered(project.data_folder)
     if flags is not None:
         remember(project.data_folder, flags)
-    run_steps(steps, out.report)
+    try:
+        run_steps(steps, out.report)
+    except ReleaseTooOld:
+        # Nothing was changed: the other commands are about the release that runs.
+        remember(project.data_folder, before)
+        raise
     print_summary(backend, backend.status(), reveal=False)
     watcher = holder(project.state_folder)
     if watcher is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from devenv.cluster.errors import AccessDenied
 from devenv.errors import DevenvError
 from devenv.verdict import clean
 
@@ -156,6 +157,10 @@ def _bounded(check: Check) -> Result:
 def _run(check: Check) -> Finding:
     try:
         return check.run()
+    except AccessDenied as error:
+        # An account may be administrator of a namespace without a right to see nodes.
+        kind = warning if error.status == 403 else failure
+        return kind(error.message, error.hint or "", detail=error.detail or "")
     except DevenvError as error:
         return failure(error.message, error.hint or "", detail=error.detail or "")
     except Exception as error:  # noqa: BLE001 (one check that is broken must not hide the others)

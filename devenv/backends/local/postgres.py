@@ -31,6 +31,8 @@ RELEASES = {"18": "18.6.3"}
 """Major release, which the files of a database are bound to → release of the wheel."""
 DATABASE = "airflow"
 USER = "airflow"
+_NOTE = "made by devenv with Airflow "
+"""How `minikube/base/programs/metadata_database.py` begins its comment on the database."""
 _SYSTEM_DATA = Path("/var/lib/devenv")
 _SYSTEM_CACHE = Path("/var/cache/devenv")
 _UNPRIVILEGED = ("postgres", "nobody")
@@ -218,6 +220,19 @@ class Postgres:
                 )
             time.sleep(0.05)
 
+    def noted_release(self, programs: Path, port: int) -> str | None:
+        """The release of Airflow that `prepare_database.py` noted in the database; None for a database of nobody yet.
+
+        Raises:
+            CommandFailed: the server does not answer.
+        """
+        comment = self._comment(programs, port)
+        return comment.removeprefix(_NOTE) if comment.startswith(_NOTE) else None
+
+    def _comment(self, programs: Path, port: int) -> str:
+        query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        return self._query(programs, port, query)
+
     def restore(self, programs: Path, port: int, template: Path) -> bool:
         """Fills an empty database from a template that `save` wrote; False when it is not empty.
 
@@ -248,14 +263,9 @@ class Postgres:
         finally:
             self._query(programs, port, f"DROP DATABASE IF EXISTS {scratch}")
         # The note which release made the schema is a comment on the database, which a dump of it does not hold.
-        note = self._query(
-            programs,
-            port,
-            "SELECT quote_literal(shobj_description(oid, 'pg_database')) FROM pg_database "
-            "WHERE datname = current_database()",
-        )
+        note = self._comment(programs, port).replace("'", "''")
         temporary = template.with_name(f"{template.name}.{os.getpid()}")
-        temporary.write_text(f"{dump}\nCOMMENT ON DATABASE {DATABASE} IS {note};\n")
+        temporary.write_text(f"{dump}\nCOMMENT ON DATABASE {DATABASE} IS '{note}';\n")
         temporary.replace(template)
 
     def variables(self, programs: Path, port: int) -> dict[str, str]:

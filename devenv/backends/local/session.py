@@ -119,6 +119,16 @@ class LocalSession:
             return False
         return any(state.name == name and state.state == "running" for state in answer.components)
 
+    def noted_release(self) -> str | None:
+        """The release that made the metadata database; None for an empty one, and where no Postgres is.
+
+        Raises:
+            CommandFailed: Postgres does not answer.
+        """
+        if self.postgres is None:
+            return None
+        return self.postgres.noted_release(self.postgres.install(lambda _line: None), self.ports().postgres)
+
     def database_url(self) -> dict[str, str]:
         """Where the metadata database is, in the words of the seeds (`devenv.vault.seeds.platform_secrets`)."""
         if self.postgres is None:

@@ -14,6 +14,7 @@ from devenv.backends.local import airflow_processes, client, configuration, port
 from devenv.backends.local.component import ComponentSpec, exit_words
 from devenv.backends.local.errors import DatabaseFailed, DiskFull, PlatformUnsupported
 from devenv.backends.local.session import LocalSession
+from devenv.backends.releases import require_not_older
 from devenv.boot.step import Progress, Step
 from devenv.errors import CommandFailed
 from devenv.events import Notice, Reporter
@@ -158,8 +159,18 @@ class StartPostgres(LocalStep):
     after = ("preflight",)
 
     def check(self) -> bool:
-        """Whether it runs."""
-        return self.session.postgres is None or self.session.runs("postgres")
+        """Whether it runs; the first that must know which release made the database.
+
+        Raises:
+            ReleaseTooOld: a later one than is asked for.
+        """
+        session = self.session
+        if session.postgres is None:
+            return True
+        if not session.runs("postgres"):
+            return False
+        require_not_older(session.noted_release(), session.release)
+        return True
 
     def work(self, progress: Progress) -> str:
         """Installs it, makes the database and starts the server."""
@@ -177,6 +188,7 @@ class StartPostgres(LocalStep):
         session.supervisor().apply([postgres.component(programs_folder, port)])
         progress("waiting for Postgres to take connections", None)
         postgres.wait_ready(programs_folder, port)
+        require_not_older(session.noted_release(), session.release)
         return f"port {port}"
 
 
@@ -211,7 +223,7 @@ class RenderSecrets(LocalStep):
 
     name = "secrets"
     title = "Fetch secrets from Vault"
-    after = ("vault",)
+    after = ("vault", "postgres")  # nothing that runs is changed where the database refuses the release
 
     def check(self) -> bool:
         """Never: what is in Vault may have changed, and asking is as quick as looking."""
@@ -243,8 +255,12 @@ class PrepareDatabase(LocalStep):
     after = ("airflow-packages", "postgres", "secrets")
 
     def check(self) -> bool:
-        """Whether Airflow runs, which it only does on a prepared database."""
-        return self.session.runs("scheduler")
+        """Whether this Airflow runs, which it only does on a prepared database."""
+        session = self.session
+        if session.airflow_folder() is None or not (session.places.secrets / "airflow.cfg").exists():
+            return False
+        specs = airflow_processes.components(session.project, session.places, session.python(), session.ports().airflow)
+        return all(session.runs(spec) for spec in specs if spec.name == "scheduler")
 
     def work(self, progress: Progress) -> str:
         """Restores the release's template into an empty database, then runs what prepares it on a cluster too."""
@@ -252,11 +268,12 @@ class PrepareDatabase(LocalStep):
         folder = session.airflow_folder()
         assert folder is not None
         template = folder / _TEMPLATE
+        noted = session.noted_release()
+        if noted is not None and noted != session.release:
+            self._end_airflow()  # nobody may use the database while it is migrated
         restored = self._restore(template)
         if not restored:
-            progress(
-                "migrating" if session.postgres is None or not template.exists() else "looking at the schema", None
-            )
+            progress("looking at the schema" if noted == session.release else "migrating", None)
         python = session.python()
         variables = airflow_processes.variables(session.project, session.places, python)
         airflow_processes.install_policy(session.places)
@@ -273,11 +290,21 @@ class PrepareDatabase(LocalStep):
                 hint="devenv logs postgres",
                 detail=(error.detail or "")[-3000:],
             ) from error
-        if session.postgres is not None and not template.exists():
+        if session.postgres is not None and noted is None and not template.exists():
+            # Made from nothing just now: nobody's runs are in it.
             postgres_programs = session.postgres.install(lambda _line: None)
             session.postgres.save(postgres_programs, session.ports().postgres, template)
         said = [line for line in done.stderr.splitlines() if line.startswith(("migrating", "the metadata"))]
         return "restored" if restored else (said[-1] if said else "")
+
+    def _end_airflow(self) -> None:
+        """Ends the processes of the release that is left."""
+        supervisor = self.session.client()
+        if supervisor is None:
+            return
+        running = [state.name for state in supervisor.status().components if state.name in airflow_processes.NAMES]
+        if running:
+            supervisor.stop_components(running)
 
     def _restore(self, template: Path) -> bool:
         postgres = self.session.postgres

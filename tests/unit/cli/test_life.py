@@ -13,6 +13,7 @@ import pytest
 from devenv import watching
 from devenv.airflow.client import Dag
 from devenv.backends.base import Component, Credentials, EnvironmentStatus
+from devenv.backends.releases import require_not_older
 from devenv.boot.step import Step
 from devenv.environment import Environment
 from devenv.errors import ExitCode, PlatformError
@@ -128,6 +129,19 @@ def test_flags_are_remembered_until_the_next_up_with_flags_and_forgotten_by_dest
     devenv("up", "--detach", "--port", "9000")
     devenv("destroy", "--yes")
     assert ports() == (8080, "auto")
+
+
+def test_a_refused_move_to_an_older_release_leaves_the_other_commands_with_the_one_that_runs(
+    devenv, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devenv("up", "--detach", "--airflow-version", "3.3.2")
+    monkeypatch.setattr(Recorded, "check", lambda _step: require_not_older("3.3.2", "2.7.2"))
+    refused = devenv("up", "--detach", "--airflow-version", "2.7.2")
+    assert refused.exit_code == ExitCode.REFUSED
+    assert "devenv up --airflow-version 3.3.2" in refused.stderr
+    devenv("status")
+    assert backend.project is not None
+    assert backend.project.settings.airflow.version == "3.3.2"
 
 
 def test_a_dry_run_does_nothing(devenv, backend: FakeBackend) -> None:
