@@ -147,7 +147,8 @@ def test_grafana_finds_data_source_dashboards_and_login(monitored: Deployed) -> 
 
 def test_pages_open_for_as_long_as_a_watch_runs(monitored: Deployed) -> None:
     def url(page: str) -> str:
-        return str(monitored.program.json("open", page, "--print")[-1].data["url"])
+        lines = monitored.program.json("open", page, "--print")
+        return str(next(line.data["url"] for line in lines if line.type == "devenv.page"))
 
     with monitored.program.watching():
         with urllib.request.urlopen(f"{url('prometheus')}/api/v1/query?query=up", timeout=60) as answer:
