@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from devenv.airflow.releases import Release
+from devenv.cluster.errors import ClusterError
+from devenv.cluster.objects import DATABASE_CLAIM, RELEASE_ANNOTATION
 from devenv.errors import RefusedError
 
 if TYPE_CHECKING:
     from devenv.backends.platform import PlatformBackend
-
-_CLAIM = "postgres-data"
-_NOTE = "devenv.io/airflow-release"
-"""On the database's claim, which lives as long as the data: the release whose schema the database has."""
 
 
 class ReleaseTooOld(RefusedError):
@@ -52,16 +51,29 @@ def require_move(backend: PlatformBackend) -> None:
     Raises:
         ReleaseTooOld: it is so.
     """
-    claim = backend.cluster().get("PersistentVolumeClaim", _CLAIM, backend.namespace)
-    annotations = (claim["metadata"].get("annotations") or {}) if claim is not None else {}
-    require_not_older(annotations.get(_NOTE), backend.release.version)
+    claim = backend.cluster().get("PersistentVolumeClaim", DATABASE_CLAIM, backend.namespace)
+    if claim is None:
+        return
+    started = (claim["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION)
+    if started is None or Release(started).numbers > backend.release.numbers:
+        # An `up` that was interrupted may have started it, and not migrated: the database itself knows.
+        require_not_older(_made_by(backend) or started, backend.release.version)
 
 
-def note_release(backend: PlatformBackend) -> None:
-    """Notes in the cluster that the database has been brought to this release."""
-    backend.cluster().merge(
-        "PersistentVolumeClaim",
-        _CLAIM,
-        backend.namespace,
-        {"metadata": {"annotations": {_NOTE: backend.release.version}}},
-    )
+def _made_by(backend: PlatformBackend) -> str | None:
+    """The release that the metadata database's own note names; None where it does not run, or has no note."""
+    from devenv.cluster.exec import run_in_pod
+
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+    command = ["psql", "-U", "airflow", "-Atc", query]
+    try:
+        _code, said, _errors = run_in_pod(backend.cluster(), backend.namespace, "postgres-0", "postgres", command)
+    except ClusterError:
+        return None
+    return release_in(said.decode("utf-8", "replace"))
+
+
+def release_in(comment: str) -> str | None:
+    """The release in the comment that `minikube/base/programs/metadata_database.py` leaves on the database it made."""
+    found = re.fullmatch(r"made by devenv with Airflow (\d+\.\d+\.\d+)", comment.strip())
+    return found[1] if found else None

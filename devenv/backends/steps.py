@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from devenv.backends.platform import AGENT, images_of, waited
-from devenv.backends.releases import note_release, require_move
+from devenv.backends.releases import require_move
 from devenv.boot.step import Progress, Step
 from devenv.cluster.objects import Object, component_of, environment_of
 from devenv.cluster.waiting import ReadyWait
@@ -231,7 +231,6 @@ class Airflow(Components):
     def run(self, progress: Progress) -> str:
         """See `Step`."""
         said = super().run(progress)
-        note_release(self.backend)
         self.backend.prune()
         return said
 

@@ -11,6 +11,9 @@ Objects = list[Object]
 
 ENVIRONMENT_LABEL = "devenv.io/environment"
 FOLDER_ANNOTATION = "devenv.io/folder"
+DATABASE_CLAIM = "postgres-data"
+RELEASE_ANNOTATION = "devenv.io/airflow-release"
+"""On the database's claim, which lives as long as the data: the last release that `devenv up` has started on it."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 
 

@@ -16,7 +16,14 @@ from typing import Any
 from devenv import process
 from devenv.airflow.configuration import airflow_config, cluster_layout, config_of_parts, render
 from devenv.airflow.releases import Release
-from devenv.cluster.objects import ENVIRONMENT_LABEL, FOLDER_ANNOTATION, Object, Objects
+from devenv.cluster.objects import (
+    DATABASE_CLAIM,
+    ENVIRONMENT_LABEL,
+    FOLDER_ANNOTATION,
+    RELEASE_ANNOTATION,
+    Object,
+    Objects,
+)
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import Settings
@@ -187,6 +194,7 @@ def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
     namespace = settings.kubernetes.namespace
+    yield _annotations("PersistentVolumeClaim", DATABASE_CLAIM, {RELEASE_ANNOTATION: release.version})
     yield _patch(
         "ClusterRoleBinding",
         "vault-auth-delegator.airflow",
@@ -214,16 +222,7 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
     if settings.kubernetes.service_account_annotations:
         annotations = dict(settings.kubernetes.service_account_annotations)
         for account in (*_components(settings, release), "agent", "task"):
-            yield {
-                "target": {"kind": "ServiceAccount", "name": account},
-                "patch": _json_text(
-                    {
-                        "apiVersion": "v1",
-                        "kind": "ServiceAccount",
-                        "metadata": {"name": account, "annotations": annotations},
-                    }
-                ),
-            }
+            yield _annotations("ServiceAccount", account, annotations)
     if settings.kubernetes.storage_class:
         storage_class = settings.kubernetes.storage_class
         yield _patch("PersistentVolumeClaim", None, ("add", "/spec/storageClassName", storage_class))
@@ -243,6 +242,12 @@ def _patch(kind: str, name: str | None, *operations: tuple[str, str, Any]) -> di
         for operation, path, value in operations
     ]
     return {"target": target, "patch": _json_text(steps)}
+
+
+def _annotations(kind: str, name: str, annotations: Mapping[str, str]) -> dict[str, Any]:
+    """A patch that adds annotations to an object of the core API."""
+    changed = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "annotations": dict(annotations)}}
+    return {"target": {"kind": kind, "name": name}, "patch": _json_text(changed)}
 
 
 def _json_text(content: object) -> str:

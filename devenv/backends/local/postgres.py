@@ -24,6 +24,7 @@ from devenv import process
 from devenv.backends.local.component import ComponentSpec
 from devenv.backends.local.errors import DatabaseFailed
 from devenv.backends.local.virtualenv import Installer, Say
+from devenv.backends.releases import release_in
 from devenv.errors import CommandFailed
 from devenv.project import Project
 
@@ -31,8 +32,6 @@ RELEASES = {"18": "18.6.3"}
 """Major release, which the files of a database are bound to → release of the wheel."""
 DATABASE = "airflow"
 USER = "airflow"
-_NOTE = "made by devenv with Airflow "
-"""How `minikube/base/programs/metadata_database.py` begins its comment on the database."""
 _SYSTEM_DATA = Path("/var/lib/devenv")
 _SYSTEM_CACHE = Path("/var/cache/devenv")
 _UNPRIVILEGED = ("postgres", "nobody")
@@ -226,8 +225,7 @@ class Postgres:
         Raises:
             CommandFailed: the server does not answer.
         """
-        comment = self._comment(programs, port)
-        return comment.removeprefix(_NOTE) if comment.startswith(_NOTE) else None
+        return release_in(self._comment(programs, port))
 
     def _comment(self, programs: Path, port: int) -> str:
         query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from devenv.backends import releases
 from devenv.backends.kubernetes import KubernetesBackend
-from devenv.backends.releases import ReleaseTooOld, require_not_older
+from devenv.backends.releases import ReleaseTooOld, release_in, require_move, require_not_older
 from devenv.cluster.errors import AccessDenied
 from devenv.environment import Environment
 from devenv.events import Event, Notice
@@ -165,3 +166,38 @@ def test_a_database_does_not_move_back() -> None:
         require_not_older("2.10.5", "2.9.3")
     assert refused.value.hint is not None
     assert refused.value.hint.startswith("devenv up --airflow-version 2.10.5")
+
+
+@pytest.mark.parametrize(
+    ("started", "made", "refused"),
+    [
+        (None, "3.3.2", "3.3.2"),  # the claim is of an earlier devenv
+        (None, None, None),  # and its database does not run: the init container will look
+        ("2.7.2", "3.3.2", None),  # not asked
+        ("3.3.2", "2.7.2", None),  # the move was interrupted before it began
+        ("3.3.2", None, "3.3.2"),  # stopped
+        ("3.3.2", "3.3.2", "3.3.2"),
+    ],
+)
+def test_the_database_is_asked_where_its_claim_would_refuse_or_does_not_know(
+    project_folder: Path,
+    told: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+    started: str | None,
+    made: str | None,
+    refused: str | None,
+) -> None:
+    database = claim("postgres-data")
+    database["metadata"]["annotations"] = {"devenv.io/airflow-release": started} if started else {}
+    monkeypatch.setattr(releases, "_made_by", lambda _backend: made)
+    backend = backend_on(project_folder, Cluster({"PersistentVolumeClaim": [database]}), told)
+    if refused is None:
+        require_move(backend)
+        return
+    with pytest.raises(ReleaseTooOld, match=f"is that of Airflow {refused}"):
+        require_move(backend)
+
+
+def test_what_the_init_container_notes_is_understood() -> None:
+    assert release_in("made by devenv with Airflow 3.3.2\n") == "3.3.2"
+    assert release_in("") is None

@@ -162,3 +162,9 @@ def test_airflow_3_is_another_component(project_folder: Path) -> None:
     assert "components" not in Overlay(project_folder, Settings()).kustomization
     overlay = Overlay(project_folder, Settings(airflow=AirflowSettings(version="3.3.2")))
     assert overlay.kustomization["components"] == ["minikube/components/airflow-3"]
+
+
+def test_the_databases_claim_says_which_release_was_started_on_it(project_folder: Path) -> None:
+    overlay = Overlay(project_folder, Settings(airflow=AirflowSettings(version="3.3.2")))
+    (claim,) = overlay.patches("PersistentVolumeClaim", "postgres-data")
+    assert claim["metadata"]["annotations"] == {"devenv.io/airflow-release": "3.3.2"}
