@@ -25,6 +25,8 @@ _SCHEDULING_SECONDS = 20.0
 """How long a pod may lack cpu or memory: that of a pod that is just ending comes free."""
 _REPLACING_SECONDS = 10.0
 """How long a container may be seen to keep ending: its pod may be of the generation that is just being replaced."""
+_RESTARTED_BEFORE_SECONDS = 90.0
+"""How long a container may keep ending that did so before the wait: what it lacked may be starting just now."""
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
@@ -309,6 +311,7 @@ class ReadyWait:
         self._live: dict[Workload, Object] = {}
         self._pods: dict[str, Object] = {}
         self._fatal_since: dict[tuple[str, str], float] = {}
+        self._restarted_before: dict[str, frozenset[str]] = {}
         self._said = ""
 
     def cancel(self) -> None:
@@ -370,6 +373,7 @@ class ReadyWait:
                 self._pods.pop(item["metadata"]["uid"], None)
             else:
                 self._pods[item["metadata"]["uid"]] = item
+                self._restarted_before.setdefault(item["metadata"]["uid"], _restarted(item))
             return
         workload = Workload(kind, item["metadata"]["name"])
         if workload in self._workloads:
@@ -397,7 +401,9 @@ class ReadyWait:
             lines.append(f"{name}: {waiting.text.splitlines()[0]}")
             if waiting.fatal:
                 since = self._fatal_since.setdefault(key, time.monotonic())
-                if time.monotonic() - since >= waiting.patience:
+                before = self._restarted_before[pod["metadata"]["uid"]]
+                patience = _RESTARTED_BEFORE_SECONDS if waiting.container in before else waiting.patience
+                if time.monotonic() - since >= patience:
                     raise self._failure(pod, name, waiting)
         said = "; ".join(lines)
         if said and said != self._said:
@@ -427,6 +433,13 @@ class ReadyWait:
         missing = [workload.name for workload in self._workloads if workload not in self._live]
         parts = [f"{name} does not exist" for name in missing]
         return "; ".join([*parts, self._said] if self._said else parts) or "no pod has appeared"
+
+
+def _restarted(pod: Object) -> frozenset[str]:
+    """The containers of a pod that have been restarted."""
+    status = pod.get("status") or {}
+    entries = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    return frozenset(str(entry["name"]) for entry in entries if entry.get("restartCount"))
 
 
 def last_lines(cluster: Cluster, pod: Object, container: str, *, previous: bool = False) -> str:

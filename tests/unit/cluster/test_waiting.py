@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from devenv.cluster.waiting import diagnose, explain_pending, is_ready, is_stale, quantity, ready_pods, requests_of
+from devenv.cluster.errors import PodFailed
+from devenv.cluster.streams import Stop
+from devenv.cluster.waiting import (
+    ReadyWait,
+    Workload,
+    diagnose,
+    explain_pending,
+    is_ready,
+    is_stale,
+    quantity,
+    ready_pods,
+    requests_of,
+)
 
 
 def pod(**status: Any) -> dict[str, Any]:
@@ -134,3 +148,49 @@ def test_a_pod_is_stale_when_its_containers_ended_with_the_node() -> None:
     assert is_stale(_running("a", "2026-01-01T09:59:00Z"), since)
     assert not is_stale(_running("a", "2026-01-01T10:00:03Z"), since)
     assert not is_stale(_running("a", "2026-01-01T09:59:00Z", ready=False), since)
+
+
+class Told:
+    """A cluster in which this happens to one Deployment and its pod, one after the other."""
+
+    def __init__(self, *pods: dict[str, Any]) -> None:
+        self.pods = pods
+        self.workload = {
+            "metadata": {"name": "scheduler"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "scheduler"}}},
+            "status": {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1},
+        }
+
+    def watch(self, kind: str, _namespace: str, *, stop: Stop) -> Iterator[tuple[str, dict[str, Any]]]:
+        for item in self.pods if kind == "Pod" else (self.workload,):
+            yield "MODIFIED", item
+        while not stop.called:
+            threading.Event().wait(0.01)
+
+    def logs(self, *_names: str, **_how: Any) -> list[bytes]:
+        return [b"its last words"]
+
+
+def _ends(restarts: int) -> dict[str, Any]:
+    ended = waits("CrashLoopBackOff", restartCount=restarts, lastState={"terminated": {"exitCode": 1}})
+    return {
+        "metadata": {"name": "a", "namespace": "airflow", "uid": "1", "labels": {"app": "scheduler"}},
+        "spec": {},
+        "status": {"phase": "Running", "containerStatuses": [ended]},
+    }
+
+
+def _wait(*pods: dict[str, Any]) -> None:
+    ReadyWait(Told(*pods), "airflow", [Workload("Deployment", "scheduler")]).run(30)  # type: ignore[arg-type]
+
+
+def test_a_pod_that_keeps_ending_fails_the_wait_at_once() -> None:
+    with pytest.raises(PodFailed, match="keeps ending: exit code 1, 2 restarts") as failed:
+        _wait(_ends(0), _ends(2))
+    assert failed.value.detail == "its last words"
+
+
+def test_a_pod_that_kept_ending_before_the_wait_is_given_time() -> None:
+    ready = _running("a", "2026-01-01T10:00:00Z")
+    ready["metadata"]["uid"] = "1"  # type: ignore[index]
+    _wait(_ends(2), ready)
