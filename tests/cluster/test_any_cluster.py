@@ -25,7 +25,9 @@ from tests.support.program import Program
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 PROFILE = os.environ.get("DEVENV_TEST_PROFILE", "devenv") + "-any"
-IMAGES = ("apache/airflow:2.7.2", "postgres:15", "hashicorp/vault:1.21")
+MIRRORED = "registry.example.com/team/airflow:2.7.2"
+"""Airflow's image under the name that Ada's settings have for it."""
+IMAGES = ("apache/airflow:2.7.2", MIRRORED, "postgres:15", "hashicorp/vault:1.21")
 SHARED = {"airflow-dag-pvc", "airflow-logs"}
 BINDING = "vault-auth-delegator.team-ada"
 
@@ -37,11 +39,12 @@ def output_of(*command: str, stdin: str | None = None) -> str:
 
 
 def load_images(node: str) -> None:
-    """Puts the images into a node, as a registry would have them."""
-    for image in IMAGES:
-        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
-            into = ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"]
-            subprocess.run(into, stdin=saving.stdout, stdout=subprocess.DEVNULL, check=True)
+    """Puts the images into a node, as if it had pulled them."""
+    output_of("docker", "tag", IMAGES[0], MIRRORED)
+    with subprocess.Popen(["docker", "save", *IMAGES], stdout=subprocess.PIPE) as saving:
+        into = ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"]
+        subprocess.run(into, stdin=saving.stdout, stdout=subprocess.DEVNULL, check=True)
+    output_of("docker", "rmi", MIRRORED)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,7 @@ def ada(owner: Deployed) -> Deployed:
     path.write_text(yaml.safe_dump(config))
     (owner.program.folder / "devenv.toml").write_text(
         '[kubernetes]\nnamespace = "team-ada"\nstorage_class = "standard"\n'
+        f'[images]\nairflow = "{MIRRORED}"\npull_secret = "registry"\n'
     )
     return replace(owner, context="ada", namespace="team-ada")
 
@@ -134,6 +138,9 @@ def test_a_namespaces_administrator_gets_an_airflow_in_3_gigabytes(owner: Deploy
     (status,) = [line.data for line in ada.program.json("status") if line.type == "devenv.status"]
     assert (status["state"], status["backend"], status["urls"]) == ("up", "kubernetes", {})
     assert {item["health"] for item in status["components"]} == {"running"}
+    assert {item["image"] for item in status["components"]} == {MIRRORED, "postgres:15", "hashicorp/vault:1.21"}
+    account = as_ada(ada, "-n", "team-ada", "get", "serviceaccount", "task", "-o", "jsonpath={.imagePullSecrets}")
+    assert json.loads(account) == [{"name": "registry"}]
 
 
 def test_the_class_is_the_one_that_is_set_and_its_volumes_can_be_written(ada: Deployed) -> None:
@@ -170,8 +177,8 @@ def test_down_keeps_the_data_and_a_second_up_does_nothing(ada: Deployed) -> None
     ada.program.run("up", "--detach", seconds=900)
     assert "hello from a task" in ada.program.run("logs", "hello", "say")
     steps = [line.data for line in ada.program.json("up", "--detach") if line.type == "devenv.step.finished"]
-    assert steps
-    assert all(step["skipped"] for step in steps)
+    assert len(steps) > 5
+    assert [step for step in steps if not step["skipped"]] == []
 
 
 def test_destroy_removes_what_is_ours_and_the_namespace_stays(owner: Deployed, ada: Deployed) -> None:
