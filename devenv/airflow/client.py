@@ -499,6 +499,11 @@ class AirflowClient:
 
     def _unknown(self, dag_id: str) -> DagUnknown:
         names = [dag.dag_id for dag in self.dags()]
+        if dag_id in names:  # after a move to 3.x, until its dag-processor has looked
+            return DagUnknown(
+                f"Airflow has not parsed the file of DAG {dag_id!r} yet",
+                hint=f"devenv run {dag_id}, in a moment; `devenv status` shows what does not run",
+            )
         nearest = difflib.get_close_matches(dag_id, names, n=3, cutoff=0.5)
         message = f"Airflow has no DAG {dag_id!r}"
         if nearest:

@@ -30,6 +30,8 @@ Explain = Callable[[str, str, int], str]
 """Says why a task (run id, task id, map index) that is queued does not start, "" when that is not known."""
 
 _LISTING_SECONDS = 15.0
+_FIRST_PARSING_SECONDS = 90.0
+"""For a DAG that Airflow knows from before a move to 3.x: its dag-processor may still be starting."""
 _PARSING_SECONDS = 3.0
 _PENDING_SECONDS = 4.0
 _FAILED = ("failed", "upstream_failed")
@@ -80,7 +82,10 @@ def _wait_listed(client: AirflowClient, dag_id: str, files: Sequence[str], repor
     if files:
         report(Notice("info", f"waiting for the scheduler to list {dag_id}"))
     began = time.monotonic()
-    while files and time.monotonic() - began < _LISTING_SECONDS:
+    seconds = _LISTING_SECONDS
+    if files and any(dag.dag_id == dag_id for dag in client.dags()):
+        seconds = _FIRST_PARSING_SECONDS
+    while files and time.monotonic() - began < seconds:
         time.sleep(0.3)  # the API has no way to be told
         found = client.find_dag(dag_id)
         if found is not None:

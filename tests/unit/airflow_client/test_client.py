@@ -15,7 +15,9 @@ import pytest
 
 from devenv.airflow.client import AirflowClient, BackfillRefused, ConfRefused, DagBroken, DagUnknown
 from devenv.airflow.rest import AirflowLoginRefused, AirflowRefused, AirflowUnreachable
+from devenv.airflow.runs import start_run
 from devenv.backends.base import Credentials
+from devenv.events import Event
 
 Answer = tuple[int, Any] | None
 """A status and a body (text, or what becomes JSON); None closes the connection without an answer."""
@@ -168,6 +170,23 @@ def test_an_unknown_dag_names_the_nearest_and_the_files_that_do_not_parse() -> N
     assert "did you mean sales_daily?" in caught.value.message
     assert caught.value.hint == "devenv run sales_daily"
     assert "b.py: NameError: x" in str(caught.value.detail)
+
+
+def test_a_dag_that_is_listed_and_not_parsed_since_the_move_to_this_release_is_not_called_unknown() -> None:
+    listed = (200, {"dags": [{"dag_id": "sales"}]})
+    parsed = (200, {"dag_id": "sales", "is_paused": False, "is_stale": False})
+    dag = ("GET", "/api/v2/dags/sales")
+    run = {
+        ("POST", "/api/v2/dags/sales/dagRuns"): (200, {"dag_run_id": "manual__1"}),
+        ("GET", "/api/v2/dags/sales/dagRuns/manual__1"): (200, {"dag_run_id": "manual__1", "state": "queued"}),
+    }
+    unparsed = serving({("GET", "/api/v2/dags"): listed})
+    with unparsed as (client, _), pytest.raises(DagUnknown, match="has not parsed the file of DAG 'sales' yet"):
+        client.dag("sales")
+    answers = {("GET", "/api/v2/dags"): listed, dag: lambda time: (404, {}) if time == 1 else parsed, **run}
+    told: list[Event] = []
+    with serving(answers) as (client, _):
+        assert start_run(client, "sales", {}, lambda: ["sales.py"], told.append).run_id == "manual__1"
 
 
 def test_why_a_run_or_backfill_was_not_made() -> None:
