@@ -257,10 +257,13 @@ class Connect(KubernetesStep):
     def check(self) -> bool:
         """See `Step`: an environment of ours is there already, so we may do what it takes."""
         backend = self.backend
+        from devenv.vault.seeds import SECRET_NAME
+
         if not answers(backend):
             return False
         require_own_namespace(backend)
-        return namespace_owner(backend)[0] == backend.project.identifier
+        seed = backend.cluster().get("Secret", SECRET_NAME, backend.namespace)
+        return seed is not None and environment_of(seed) == backend.project.identifier
 
     def run(self, progress: Progress) -> str:  # noqa: ARG002
         """See `Step`."""

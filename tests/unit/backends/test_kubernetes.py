@@ -42,6 +42,9 @@ class Cluster:
     def can_i(self, verb: str, resource: str, namespace: str | None = None, *, group: str = "") -> bool:
         return self.allows
 
+    def request(self, _method: str, _path: str, *, timeout: float) -> dict[str, Any]:
+        return {}
+
     def version(self) -> str:
         return "v1.34.4"
 
@@ -144,6 +147,19 @@ def test_what_only_the_clusters_administrator_may_make_is_left_to_him(project_fo
     assert isinstance(notice, Notice)
     assert "vault-auth-delegator.airflow --clusterrole=system:auth-delegator" in notice.hint
     assert "ClusterRoleBinding" not in {kind for kind, _name in backend.own_objects()}
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_the_cluster_needs_no_second_look_where_our_seeds_are_also_in_a_namespace_of_others(
+    project_folder: Path, told: list[Event], whose: str
+) -> None:
+    seeds = {"metadata": {"name": "vault-seed", "labels": {"devenv.io/environment": "theirs"}}}
+    cluster = Cluster({"Secret": [seeds], "Namespace": [{"metadata": {"name": "airflow"}}]})
+    backend = backend_on(project_folder, cluster, told)
+    if whose == "ours":
+        seeds["metadata"]["labels"] = {"devenv.io/environment": backend.project.identifier}
+    connect = next(step for step in backend.up_steps() if step.name == "cluster")
+    assert connect.check() is (whose == "ours")
 
 
 def test_what_is_scaled_down_is_stopped(project_folder: Path, told: list[Event]) -> None:
