@@ -199,5 +199,5 @@ def test_switched_off_nothing_of_it_is_left(monitored: Deployed) -> None:
     kinds = "deployment,service,configmap,serviceaccount"
     listed = json.loads(monitored.kubectl("get", kinds, "-o", "json"))["items"]
     assert not [item["metadata"]["name"] for item in listed if item["metadata"]["name"].split("-")[0] in PARTS]
-    assert not addresses(monitored)
+    monitored.until(lambda: not addresses(monitored), "its last pod has ended")
     assert "[metrics]" not in monitored.run("cat", "/etc/airflow/airflow.cfg")
