@@ -26,6 +26,8 @@ def moved(make_project: MakeProject) -> Iterator[Deployed]:
     """An environment of 2.7.2 in which a DAG has run."""
     delete_profile(PROFILE)
     program = make_project("shop", PROFILE)
+    with (program.folder / "devenv.toml").open("a") as settings:
+        settings.write("[ports]\nairflow = 18300\nvault = 18400\n")  # another test's minikube may be starting
     try:
         program.run("up", "--detach")
         program.run("sync")
