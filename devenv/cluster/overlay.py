@@ -179,7 +179,7 @@ def _image(reference: str) -> dict[str, str]:
 def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
     files = {
         "airflow-config": ["airflow.cfg.template", "pod-template.yaml"],
-        "task-config": ["airflow.cfg.template"],
+        "task-config": ["airflow.cfg.template", "pod-template.yaml"],
         "devenv-programs": ["secrets.json"],
         "task-programs": ["secrets.json"],
         "postgres-programs": [_POSTGRES_SECRETS],

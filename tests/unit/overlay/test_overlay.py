@@ -119,6 +119,8 @@ def test_configuration_reaches_core_pods_and_task_pods(project_folder: Path) -> 
     assert "airflow.cfg.template" in merged["airflow-config"]
     assert "airflow.cfg.template" in merged["task-config"]
     assert "pod-template.yaml" in merged["airflow-config"]
+    # A task in Airflow 2 reads it too, and warns in its log otherwise.
+    assert "pod-template.yaml" in merged["task-config"]
 
 
 def test_secrets_of_the_project_are_listed(project_folder: Path) -> None:
