@@ -47,7 +47,9 @@ fails()
 @pytest.fixture(scope="module", autouse=True)
 def watched(airflow_2: World) -> Iterator[None]:
     airflow_2.write("fails.py", FAILS)
+    airflow = airflow_2.backend().airflow()
     with watching(airflow_2):
+        eventually(lambda: airflow.find_dag("fails") is not None, 300)
         yield
 
 
