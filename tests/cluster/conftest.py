@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the tests that make and remove a profile of their own, then the main job, whose profile the others use."""
     order = {"test_any_cluster.py": 0, "test_airflow_3.py": 0, "test_boot.py": 1, "test_main_job.py": 2}
     here = Path(__file__).parent
-    items.sort(key=lambda item: order.get(item.path.name, 3) if item.path.parent == here else 0)
+    items.sort(key=lambda item: order.get(item.path.name, 3) if item.path.parent == here else 4)
 
 
 @pytest.fixture(scope="session")
