@@ -56,7 +56,7 @@ def delete_profile(profile: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First what makes and removes a profile of its own, then the main job, whose profile the others use; contracts last."""
+    """First what makes and removes a profile of its own, then the main job, whose profile all the others use."""
     order = {"test_any_cluster.py": 0, "test_airflow_3.py": 0, "test_boot.py": 1, "test_main_job.py": 2}
     here = Path(__file__).parent
     items.sort(key=lambda item: order.get(item.path.name, 3) if item.path.parent == here else 4)
