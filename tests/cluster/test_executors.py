@@ -109,5 +109,9 @@ def test_switching_keeps_the_runs_and_removes_what_celery_needed(celery: Deploye
     after = celery.sql(run_ids)
     assert [run_id for run_id in before if run_id in after] == before
     assert len(after) == len(before) + 3
-    parts = celery.kubectl("get", "all,serviceaccounts,configmaps", "-o", "name")
-    assert not [line for line in parts.splitlines() if any(name in line for name in (*OF_CELERY, "celery"))]
+
+    def left() -> list[str]:
+        parts = celery.kubectl("get", "all,serviceaccounts,configmaps", "-o", "name")
+        return [line for line in parts.splitlines() if any(name in line for name in (*OF_CELERY, "celery"))]
+
+    celery.until(lambda: not left(), "nothing of Celery is left, its last pods included")
