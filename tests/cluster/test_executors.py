@@ -111,7 +111,8 @@ def test_switching_keeps_the_runs_and_removes_what_celery_needed(celery: Deploye
     assert len(after) == len(before) + 3
 
     def left() -> list[str]:
-        parts = celery.kubectl("get", "all,serviceaccounts,configmaps", "-o", "name")
+        kinds = "deployments,replicasets,pods,services,serviceaccounts,configmaps"
+        parts = celery.kubectl("get", kinds, "-o", "name")
         return [line for line in parts.splitlines() if any(name in line for name in (*OF_CELERY, "celery"))]
 
     celery.until(lambda: not left(), "nothing of Celery is left, its last pods included")
