@@ -256,9 +256,9 @@ class Connect(KubernetesStep):
 
     def check(self) -> bool:
         """See `Step`: an environment of ours is there already, so we may do what it takes."""
-        backend = self.backend
         from devenv.vault.seeds import SECRET_NAME
 
+        backend = self.backend
         if not answers(backend):
             return False
         require_own_namespace(backend)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from devenv.backends.platform import PlatformBackend
 
 
+COMMENT_QUERY = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+"""Asks Postgres for the comment on the database that one is connected to; see `release_in`."""
+
+
 class ReleaseTooOld(RefusedError):
     """The metadata database was made by a later release of Airflow than the one that is asked for.
 
@@ -64,8 +68,7 @@ def _made_by(backend: PlatformBackend) -> str | None:
     """The release that the metadata database's own note names; None where it does not run, or has no note."""
     from devenv.cluster.exec import run_in_pod
 
-    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
-    command = ["psql", "-U", "airflow", "-Atc", query]
+    command = ["psql", "-U", "airflow", "-Atc", COMMENT_QUERY]
     try:
         _code, said, _errors = run_in_pod(backend.cluster(), backend.namespace, "postgres-0", "postgres", command)
     except ClusterError:

@@ -27,6 +27,12 @@ def label_selector(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
+def container_statuses(pod: Mapping[str, Any]) -> list[Any]:
+    """What the kubelet says of a pod's containers, those of its init containers first."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
 def component_of(item: Mapping[str, Any]) -> str:
     """`app.kubernetes.io/component` of an object, "" for none."""
     return str((item.get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/component", ""))

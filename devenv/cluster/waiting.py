@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from devenv.cluster.errors import ClusterError, PodFailed
-from devenv.cluster.objects import Object, Objects, component_of
+from devenv.cluster.objects import Object, Objects, component_of, container_statuses
 from devenv.cluster.streams import Stop
 from devenv.errors import DevenvError, TimedOut
 
@@ -437,9 +437,7 @@ class ReadyWait:
 
 def _restarted(pod: Object) -> frozenset[str]:
     """The containers of a pod that have been restarted."""
-    status = pod.get("status") or {}
-    entries = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
-    return frozenset(str(entry["name"]) for entry in entries if entry.get("restartCount"))
+    return frozenset(str(entry["name"]) for entry in container_statuses(pod) if entry.get("restartCount"))
 
 
 def last_lines(cluster: Cluster, pod: Object, container: str, *, previous: bool = False) -> str:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from devenv.cluster.errors import ClusterError, ClusterUnreachable
-from devenv.cluster.objects import Object, component_of
+from devenv.cluster.objects import Object, component_of, container_statuses
 from devenv.cluster.streams import Stop, Stream
 from devenv.events import LogLine, Notice, Reporter, silent
 from devenv.logs.merge import Merger, in_order
@@ -92,8 +92,7 @@ def _containers(pod: Object, wanted: tuple[str, ...]) -> Iterator[_Container]:
     component = _component(pod)
     if not component or (wanted and component not in wanted):
         return
-    status: dict[str, Any] = pod.get("status") or {}
-    found = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    found = container_statuses(pod)
     for container in found:
         state = container.get("state") or {}
         restarts = int(container.get("restartCount") or 0)

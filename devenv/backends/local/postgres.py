@@ -24,7 +24,7 @@ from devenv import process
 from devenv.backends.local.component import ComponentSpec
 from devenv.backends.local.errors import DatabaseFailed
 from devenv.backends.local.virtualenv import Installer, Say
-from devenv.backends.releases import release_in
+from devenv.backends.releases import COMMENT_QUERY, release_in
 from devenv.errors import CommandFailed
 from devenv.project import Project
 
@@ -225,11 +225,7 @@ class Postgres:
         Raises:
             CommandFailed: the server does not answer.
         """
-        return release_in(self._comment(programs, port))
-
-    def _comment(self, programs: Path, port: int) -> str:
-        query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
-        return self._query(programs, port, query)
+        return release_in(self._query(programs, port, COMMENT_QUERY))
 
     def restore(self, programs: Path, port: int, template: Path) -> bool:
         """Fills an empty database from a template that `save` wrote; False when it is not empty.
@@ -261,7 +257,7 @@ class Postgres:
         finally:
             self._query(programs, port, f"DROP DATABASE IF EXISTS {scratch}")
         # The note which release made the schema is a comment on the database, which a dump of it does not hold.
-        note = self._comment(programs, port).replace("'", "''")
+        note = self._query(programs, port, COMMENT_QUERY).replace("'", "''")
         temporary = template.with_name(f"{template.name}.{os.getpid()}")
         temporary.write_text(f"{dump}\nCOMMENT ON DATABASE {DATABASE} IS '{note}';\n")
         temporary.replace(template)

@@ -247,6 +247,13 @@ class RenderSecrets(LocalStep):
         return f"{len(revisions)} paths"
 
 
+def _airflow(session: LocalSession) -> Sequence[ComponentSpec]:
+    """Airflow's processes as the settings have them now; none before it is installed and its secrets are fetched."""
+    if session.airflow_folder() is None or not (session.places.secrets / "airflow.cfg").exists():
+        return ()
+    return airflow_processes.components(session.project, session.places, session.python(), session.ports().airflow)
+
+
 class PrepareDatabase(LocalStep):
     """The metadata database's schema and the admin user."""
 
@@ -256,11 +263,8 @@ class PrepareDatabase(LocalStep):
 
     def check(self) -> bool:
         """Whether this Airflow runs, which it only does on a prepared database."""
-        session = self.session
-        if session.airflow_folder() is None or not (session.places.secrets / "airflow.cfg").exists():
-            return False
-        specs = airflow_processes.components(session.project, session.places, session.python(), session.ports().airflow)
-        return all(session.runs(spec) for spec in specs if spec.name == "scheduler")
+        schedulers = [component for component in _airflow(self.session) if component.name == "scheduler"]
+        return bool(schedulers) and all(self.session.runs(component) for component in schedulers)
 
     def work(self, progress: Progress) -> str:
         """Restores the release's template into an empty database, then runs what prepares it on a cluster too."""
@@ -327,20 +331,14 @@ class StartAirflow(LocalStep):
 
     def check(self) -> bool:
         """Whether all run, with the settings as they are."""
-        session = self.session
-        if session.airflow_folder() is None or not (session.places.secrets / "airflow.cfg").exists():
-            return False
-        return all(session.runs(component) for component in self._components())
-
-    def _components(self) -> Sequence[ComponentSpec]:
-        session = self.session
-        return airflow_processes.components(session.project, session.places, session.python(), session.ports().airflow)
+        components = _airflow(self.session)
+        return bool(components) and all(self.session.runs(component) for component in components)
 
     def work(self, progress: Progress) -> str:
         """Has the supervisor start them and waits until they are well."""
         session = self.session
         airflow_processes.install_policy(session.places)
-        components = self._components()
+        components = _airflow(session)
         supervisor = session.supervisor()
         running = supervisor.status()
         leaving = {state.name for state in running.components if state.name in airflow_processes.NAMES} - {
