@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from devenv.backends.minikube.images import Loader, full_name
-from devenv.backends.minikube.program import Minikube
 from devenv.environment import Environment
+from devenv.minikube.images import Loader, full_name
+from devenv.minikube.program import Minikube
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from devenv.backends.local.airflow_processes import health
-from devenv.backends.local.guardian import __file__ as guardian
-from devenv.backends.local.virtualenv import Installer
 from devenv.environment import Environment
+from devenv.local.airflow_processes import health
+from devenv.local.virtualenv import Installer
+from devenv.supervisor.guardian import __file__ as guardian
 
 DAG = """
 from datetime import datetime

@@ -17,7 +17,7 @@ _MODULES = (
     "devenv.cli.app",
     "devenv.settings",
     "devenv.console.console",
-    "devenv.backends.local.backend",
+    "devenv.local.backend",
     "kubernetes",
 )
 

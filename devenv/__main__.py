@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from devenv.cli.context import Session
+    from devenv.environment import Session
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import platformdirs
 
@@ -44,3 +44,24 @@ class Environment:
     def data_folder(self) -> Path:
         """Where what must not be lost lives: local databases, seeds of secrets, 0700 (`DEVENV_DATA`)."""
         return self._folder("DEVENV_DATA", platformdirs.user_data_dir("devenv"))
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of `devenv`: what it gets from outside, and what the global flags say.
+
+    Attributes:
+        environment: streams, variables, working folder, clocks.
+        folder: `--project`, or None to look from the working folder upwards.
+        output: `-o`: text for a person, or JSON lines on standard output.
+        quiet: how often `-q` was given: 1 leaves what is important, 2 only errors.
+        verbose: how often `-v` was given: 1 also shows the output of programs.
+        color: False with `--no-color`; otherwise each stream decides.
+    """
+
+    environment: Environment = field(default_factory=Environment)
+    folder: Path | None = None
+    output: Literal["text", "json"] = "text"
+    quiet: int = 0
+    verbose: int = 0
+    color: bool = True

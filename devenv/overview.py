@@ -85,8 +85,8 @@ def look(project: Project, backend: Backend) -> Overview:
 
 def _stale(project: Project, backend: str) -> tuple[StalePod, ...]:
     if backend == "local":
-        from devenv.backends.local import renewal
-        from devenv.backends.local.session import LocalSession
+        from devenv.local import renewal
+        from devenv.local.session import LocalSession
 
         return renewal.stale(LocalSession(project))
     try:

@@ -79,7 +79,7 @@ def _pods_watched(project: Project, backend: Backend, report: Reporter) -> conte
     if cluster is None:
         return contextlib.nullcontext()
     from devenv.cluster.pod_watch import PodObserver, pods_watched
-    from devenv.cluster.troubles import PodTroubles
+    from devenv.platform.pod_problems import PodTroubles
     from devenv.vault.watching import VaultWatch
 
     observers: list[PodObserver] = [PodTroubles(cluster, report), VaultWatch(report)]

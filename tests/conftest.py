@@ -98,8 +98,7 @@ class Devenv:
         cwd: Path | None = None,
     ) -> Result:
         from devenv.__main__ import main
-        from devenv.cli.context import Session
-        from devenv.environment import Environment
+        from devenv.environment import Environment, Session
 
         environment = Environment(
             stdin=Screen(stdin, terminal=terminal),

@@ -21,7 +21,7 @@ from devenv.verdict import clean
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from devenv.backends.base import Credentials
+    from devenv.airflow.rest import Credentials
 
 _PAGE = 100
 _ITEMS_LIMIT = 20_000

@@ -18,17 +18,22 @@ import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from devenv.errors import DevenvError, ExitCode, PlatformError
 from devenv.verdict import clean
 
-if TYPE_CHECKING:
-    from devenv.backends.base import Credentials
-
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _CSRF_TOKEN = re.compile(r'name="csrf_token"[^>]*\bvalue="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """User and password of Airflow's web interface."""
+
+    user: str
+    password: str
 
 
 class AirflowUnreachable(PlatformError):

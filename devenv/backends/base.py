@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import hvac
 
     from devenv.airflow.client import AirflowClient
+    from devenv.airflow.rest import Credentials
     from devenv.boot.step import Step
     from devenv.events import LogLine, Reporter
     from devenv.sync.model import Listener, Target
@@ -52,14 +53,6 @@ class EnvironmentStatus:
     urls: dict[str, str] = field(default_factory=dict)
     """Component → URL on 127.0.0.1."""
     versions: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Who may log in to Airflow's page."""
-
-    user: str
-    password: str
 
 
 @dataclass(frozen=True)

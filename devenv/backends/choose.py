@@ -28,14 +28,14 @@ def choose(project: Project, flag: str | None, report: Reporter) -> Backend:
     if asked == "auto":
         asked, why = _by_machine(project)
     if asked == "minikube":
-        from devenv.backends.minikube.backend import MinikubeBackend
+        from devenv.minikube.backend import MinikubeBackend
 
         return MinikubeBackend(project, why, report)
     if asked == "kubernetes":
-        from devenv.backends.kubernetes import KubernetesBackend
+        from devenv.kubernetes.backend import KubernetesBackend
 
         return KubernetesBackend(project, why, report)
-    from devenv.backends.local.backend import LocalBackend
+    from devenv.local.backend import LocalBackend
 
     return LocalBackend(project, why, report)
 

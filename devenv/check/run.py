@@ -103,7 +103,7 @@ def find_python(project: Project, named: Path | None, report: Reporter) -> Path:
     for candidate in dict.fromkeys(candidates):
         if has_airflow(candidate):
             return candidate
-    from devenv.backends.local.virtualenv import Installer
+    from devenv.local.virtualenv import Installer
 
     release = project.settings.airflow.version
     report(Notice("info", f"no Airflow in this environment: Airflow {release} is installed into the cache"))

@@ -17,8 +17,8 @@ from types import FrameType
 
 import typer
 
-from devenv.cli.context import Session, close_console, console, session_of
-from devenv.environment import Environment
+from devenv.cli.context import close_console, console, session_of
+from devenv.environment import Environment, Session
 from devenv.errors import DevenvError, ExitCode, UsageError
 
 

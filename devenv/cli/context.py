@@ -17,38 +17,17 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from devenv.environment import Environment
+from devenv.environment import Session
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
     from devenv.console.console import Console
     from devenv.events import Reporter
     from devenv.project import Project
-
-
-@dataclass(frozen=True)
-class Session:
-    """One run of `devenv`: what it gets from outside, and what the global flags say.
-
-    Attributes:
-        environment: streams, variables, working folder, clocks.
-        folder: `--project`, or None to look from the working folder upwards.
-        output: `-o`: text for a person, or JSON lines on standard output.
-        quiet: how often `-q` was given: 1 leaves what is important, 2 only errors.
-        verbose: how often `-v` was given: 1 also shows the output of programs.
-        color: False with `--no-color`; otherwise each stream decides.
-    """
-
-    environment: Environment = field(default_factory=Environment)
-    folder: Path | None = None
-    output: Literal["text", "json"] = "text"
-    quiet: int = 0
-    verbose: int = 0
-    color: bool = True
 
 
 _session: ContextVar[Session] = ContextVar("session")

@@ -50,9 +50,9 @@ def command(
     status = backend_from(project_from()).status()
     urls = pages(status.urls)
     if page not in urls and status.state in ("up", "partly"):
-        from devenv.backends import reach
+        from devenv import ports
 
-        forwarded = {item.name for item in status.components} & set(reach.pages("airflow"))
+        forwarded = {item.name for item in status.components} & set(ports.pages("airflow"))
         if not urls or page in forwarded:
             raise NoSuchPage(f"nothing on this machine leads to {page} now", hint="`devenv watch` does.")
     if page not in urls:

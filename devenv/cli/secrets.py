@@ -86,8 +86,8 @@ class _Desk:
         if self.cluster is not None:
             _bring_to_pods(self.project, self.cluster, self.store, restart=restart)
         elif self.backend.name == "local":
-            from devenv.backends.local.renewal import renew
-            from devenv.backends.local.session import LocalSession
+            from devenv.local.renewal import renew
+            from devenv.local.session import LocalSession
 
             renew(LocalSession(self.project), console().report, restart=restart)
 

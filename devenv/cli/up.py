@@ -110,7 +110,7 @@ def _up(
     dry_run: bool,
     take_over: bool,
 ) -> None:
-    from devenv.backends.releases import ReleaseTooOld
+    from devenv.airflow.upgrade import ReleaseTooOld
     from devenv.boot.runner import run_steps
     from devenv.cli.summary import print_summary
     from devenv.settings.remembered import remember, remembered

@@ -17,10 +17,10 @@ from devenv.errors import DevenvError, UsageError
 from devenv.events import Event
 
 if TYPE_CHECKING:
-    from devenv.cli.context import Session
     from devenv.console.json_lines import JsonLines
     from devenv.console.notify import Notifier
     from devenv.console.text import TextReporter
+    from devenv.environment import Session
     from devenv.settings.schema import TerminalSettings
 
 

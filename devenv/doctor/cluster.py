@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from devenv.cluster.objects import Object, Objects, component_of, environment_of
-from devenv.cluster.waiting import diagnose, explain_pending, last_lines, shortage
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped, warning
+from devenv.platform.waiting import diagnose, explain_pending, last_lines, shortage
 
 if TYPE_CHECKING:
     from devenv.cluster.connection import Cluster
-    from devenv.cluster.waiting import Waiting
+    from devenv.platform.waiting import Waiting
 
 CLAIMS = ("airflow-dag-pvc", "airflow-logs", "postgres-data")
 """The claims of the platform (`minikube/base/claims.yaml`)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from devenv.backends.minikube.program import Minikube, Profile, Status
 from devenv.cluster.access import context_names, kubeconfig_paths
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped, warning
 from devenv.doctor.laptop import as_object
 from devenv.errors import ProgramMissing
+from devenv.minikube.program import Minikube, Profile, Status
 
 if TYPE_CHECKING:
     from devenv.doctor.machine import Machine

@@ -22,9 +22,9 @@ from devenv.cluster.errors import ExecRefused, PodFailed
 from devenv.cluster.exec import ExecDuplex, exec_duplex, run_in_pod
 from devenv.cluster.forward import Forward
 from devenv.cluster.streams import Stop
-from devenv.cluster.waiting import ReadyWait, Workload, diagnose
 from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
+from devenv.platform.waiting import ReadyWait, Workload, diagnose
 from tests.cluster.conftest import HELLO, MakeProject
 from tests.support.program import Program
 

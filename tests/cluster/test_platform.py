@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from devenv.cluster.overlay import write_overlay
 from devenv.environment import Environment
+from devenv.platform.overlay import write_overlay
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import AirflowSettings, KubernetesSettings, Settings

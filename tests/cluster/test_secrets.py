@@ -417,7 +417,7 @@ def command(place: Place, monkeypatch: pytest.MonkeyPatch) -> Command:
     import io
 
     from devenv.__main__ import main
-    from devenv.cli.context import Session
+    from devenv.environment import Session
 
     class Here:
         """The part of a backend that secrets need: the platform itself is not up in these tests."""

@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from devenv.airflow.rest import AirflowUnreachable
-from devenv.backends.local.backend import LocalBackend
-from devenv.backends.local.client import SupervisorClient
 from devenv.boot.runner import run_steps
 from devenv.environment import Environment
 from devenv.events import Event, VerdictReached
+from devenv.local.backend import LocalBackend
 from devenv.project import Project
 from devenv.settings.schema import AirflowSettings, PortSettings, Settings
+from devenv.supervisor.client import SupervisorClient
 from devenv.verdict import Verdict
 
 T = TypeVar("T")

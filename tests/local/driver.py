@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from devenv.backends.local.backend import LocalBackend
 from devenv.boot.runner import run_steps
 from devenv.environment import Environment
 from devenv.events import Event, StepStarted, WatchStarted
+from devenv.local.backend import LocalBackend
 from devenv.project import Project
 from devenv.settings.schema import PortSettings, Settings
 from devenv.watching import watch

@@ -141,7 +141,7 @@ class Agent:
 
 @pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
 def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    from devenv.backends.local.virtualenv import Installer
+    from devenv.local.virtualenv import Installer
 
     environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})
     python = Installer(environment).airflow(request.param, Path("requirements.txt"), print)

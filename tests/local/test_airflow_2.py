@@ -16,9 +16,9 @@ from hvac.exceptions import VaultError
 
 from devenv.airflow.client import AirflowClient
 from devenv.backends.base import LogQuery
-from devenv.backends.local.errors import InstallFailed
 from devenv.boot.runner import run_steps
 from devenv.events import PickedUp, StepFinished, VerdictReached
+from devenv.local.errors import InstallFailed
 from devenv.logs.task import TaskLogQuery, task_logs
 from devenv.verdict import Verdict
 

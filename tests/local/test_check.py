@@ -34,7 +34,7 @@ with DAG("{name}", start_date=datetime(2024, 1, 1), schedule=None):
 
 @pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
 def python(request: pytest.FixtureRequest) -> Path:
-    from devenv.backends.local.virtualenv import Installer
+    from devenv.local.virtualenv import Installer
 
     environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})
     return Installer(environment).airflow(request.param, Path("requirements.txt"), print)

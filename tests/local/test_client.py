@@ -14,8 +14,7 @@ import pytest
 
 from devenv.airflow import runs
 from devenv.airflow.client import AirflowClient, DagUnknown, RunUnknown
-from devenv.airflow.rest import AirflowLoginRefused
-from devenv.backends.base import Credentials
+from devenv.airflow.rest import AirflowLoginRefused, Credentials
 from devenv.doctor.check import Finding, diagnose
 from devenv.doctor.examine import all_checks
 from devenv.doctor.machine import Machine

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from devenv.backends.local import postgres
 from devenv.backends.local import session as local_session
-from devenv.backends.local.session import LocalSession
+
 from devenv.errors import DevenvError
 from devenv.events import Notice
+from devenv.local import postgres
+from devenv.local.session import LocalSession
 
 from .conftest import HELLO, World, eventually, is_healthy, left, world
 

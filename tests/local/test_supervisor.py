@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from devenv.backends.base import LogQuery
-from devenv.backends.local import logs
-from devenv.backends.local.client import SupervisorClient
-from devenv.backends.local.component import ComponentSpec
+from devenv.local import logs
+from devenv.supervisor.client import SupervisorClient
+from devenv.supervisor.component import ComponentSpec
 
 pytestmark = pytest.mark.local
 

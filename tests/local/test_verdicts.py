@@ -149,7 +149,7 @@ def airflow_variables(home: Path, dags: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["2.7.2", "3.3.2"])
 def parsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
-    from devenv.backends.local.virtualenv import Installer
+    from devenv.local.virtualenv import Installer
 
     release = request.param
     environment = Environment(variables={**Environment().variables, "DEVENV_CACHE": str(cache_folder())})

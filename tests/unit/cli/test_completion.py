@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from devenv.cli import app
-from devenv.cli.context import Session, session_of
+from devenv.cli.context import session_of
 from devenv.dag_names import dag_names
-from devenv.environment import Environment
+from devenv.environment import Environment, Session
 
 DAG_FILE = """
 @dag(schedule=None)

@@ -12,8 +12,9 @@ import pytest
 
 from devenv import watching
 from devenv.airflow.client import Dag
-from devenv.backends.base import Component, Credentials, EnvironmentStatus
-from devenv.backends.releases import require_not_older
+from devenv.airflow.rest import Credentials
+from devenv.airflow.upgrade import require_not_older
+from devenv.backends.base import Component, EnvironmentStatus
 from devenv.boot.step import Step
 from devenv.environment import Environment
 from devenv.errors import ExitCode, PlatformError

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from devenv.cli.context import Session
 from devenv.console.console import Console, NoAnswer
 from devenv.console.render import Renderer
 from devenv.console.tables import table
 from devenv.console.words import elapsed, milliseconds, names, plural, size
-from devenv.environment import Environment
+from devenv.environment import Environment, Session
 from devenv.errors import TimedOut
 from devenv.events import (
     TYPES,

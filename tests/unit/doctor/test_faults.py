@@ -13,12 +13,12 @@ import pytest
 
 from devenv.airflow.client import Dag, Heartbeat, ImportProblem
 from devenv.backends.base import Component, EnvironmentStatus
-from devenv.backends.minikube.program import Minikube, Profile, Status
 from devenv.doctor import cluster, laptop, minikube, network, platform, sync
 from devenv.doctor.check import Finding
 from devenv.doctor.machine import Machine
 from devenv.environment import Environment
 from devenv.errors import ProgramMissing
+from devenv.minikube.program import Minikube, Profile, Status
 from devenv.process import Completed
 from devenv.project import Project
 from devenv.settings.schema import Settings

@@ -1,0 +1,1 @@
+"""Any Kubernetes context that the user names."""

@@ -1,0 +1,313 @@
+"""Airflow in a virtual environment of its own, under the user's cache, shared by the projects that ask for the same."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from subprocess import DEVNULL, STDOUT, Popen
+
+from devenv import process
+from devenv.airflow.releases import Release
+from devenv.environment import Environment
+from devenv.errors import CommandFailed, TimedOut
+from devenv.local.errors import InstallFailed, InterpreterMissing
+
+EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
+_MARKER = ".devenv-complete"
+_CONSTRAINTS = "https://raw.githubusercontent.com/apache/airflow/constraints-{release}/constraints-{python}.txt"
+_REACH_SECONDS = 2.0
+_INSTALL_SECONDS = 1800.0
+
+_PACKAGE_DATES = {
+    "2.7.2": "2023-10-20",
+    "2.7.3": "2023-11-15",
+    "2.8.4": "2024-04-01",
+    "2.9.3": "2024-07-25",
+    "2.10.5": "2025-02-15",
+    "2.11.0": "2025-05-28",
+    "2.11.2": "2026-03-20",
+}
+"""Release → the day from which packages are not looked at, soon after it: what its constraints would pin."""
+Say = Callable[[str], None]
+"""Takes a line about what is being done."""
+
+
+def package_date(release: str) -> str:
+    """The day from which packages are not looked at where a release's constraints cannot be reached, or "".
+
+    A release that is not in the table takes the date of the next one of its line that is, and the newest takes none.
+    """
+    line = release.rsplit(".", 1)[0] + "."
+    later = sorted(
+        (known for known in _PACKAGE_DATES if known.startswith(line)), key=lambda known: int(known.rsplit(".", 1)[1])
+    )
+    wanted = int(release.rsplit(".", 1)[1])
+    return next((_PACKAGE_DATES[known] for known in later if int(known.rsplit(".", 1)[1]) >= wanted), "")
+
+
+def uv() -> str:
+    """The path of the uv that came with devenv."""
+    from uv import find_uv_bin
+
+    return str(find_uv_bin())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, say: Say) -> Iterator[None]:
+    """Keeps two projects from making the same folder at once; a killed one leaves no lock behind."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another devenv, which installs the same")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def python_of(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / "bin" / "python"
+
+
+class Installer:
+    """Makes virtual environments with uv. `cancel` ends what runs, from another thread.
+
+    Attributes:
+        environment: where the cache lies, and the variables that uv gets (`UV_INDEX_URL`, proxies).
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self._child: Popen[bytes] | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Ends the running uv; what it made so far is made again next time."""
+        self._cancelled = True
+        child = self._child
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+
+    def airflow_folder(self, release: str, requirements: Path) -> Path | None:
+        """The folder in which `airflow` finds what it made for the same arguments; None when nothing is there yet."""
+        digest = _digest(requirements)
+        for python in _pythons(release):
+            folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}"
+            if (folder / _MARKER).exists() and python_of(folder).exists():
+                return folder
+        return None
+
+    def airflow(self, release: str, requirements: Path, say: Say) -> Path:
+        """The interpreter of a virtual environment with Airflow, and with what `requirements` asks for.
+
+        Args:
+            release: Airflow's.
+            requirements: the project's `requirements.txt`; need not exist.
+            say: told each line of uv.
+
+        Raises:
+            InterpreterMissing: no such Python is here, and none could be fetched.
+            InstallFailed: uv ended with an error.
+        """
+        made = self.airflow_folder(release, requirements)
+        if made is not None:
+            return python_of(made)
+        python, interpreter = self._interpreter(release, say)
+        digest = _digest(requirements)
+        folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}"
+        with _locked(folder, say):
+            if not (folder / _MARKER).exists():
+                self._make(folder, interpreter)
+                packages = [f"apache-airflow[{','.join(EXTRAS)}]=={release}", "psycopg2-binary"]
+                self._install(folder, [*self._limits(release, python, say), *packages], say)
+                if requirements.is_file():
+                    # As an image on top of the release's: the project may ask for newer packages than the release had.
+                    self._install(folder, ["-r", str(requirements), f"apache-airflow=={release}"], say)
+                if _digest(requirements) != digest:
+                    raise InstallFailed("requirements.txt was changed while it was being installed", hint="devenv up")
+                (folder / _MARKER).touch()
+        return python_of(folder)
+
+    def programs(self, name: str, packages: Sequence[str], say: Say, *, cache: Path | None = None) -> Path:
+        """A virtual environment with wheels that carry programs (Postgres); returns its folder.
+
+        Args:
+            name: of the folder; names the release of what is in it.
+            packages: requirements, exact.
+            say: told each line of uv.
+            cache: in place of the user's cache folder.
+
+        Raises:
+            InstallFailed: uv ended with an error, for instance because no wheel exists for this platform.
+        """
+        folder = (cache or self.environment.cache_folder) / "programs" / name
+        with _locked(folder, say):
+            if not (folder / _MARKER).exists():
+                self._make(folder, process.interpreter())
+                self._install(folder, ["--only-binary", ":all:", "--no-deps", *packages], say)
+                (folder / _MARKER).touch()
+        return folder
+
+    def _interpreter(self, release: str, say: Say) -> tuple[str, str]:
+        versions = _pythons(release)
+        for version in versions:
+            found = process.run([uv(), "python", "find", "--no-python-downloads", version], check=False)
+            if found.returncode == 0:
+                return version, found.stdout.strip()
+        say(f"fetching Python {versions[0]}")
+        try:
+            process.run([uv(), "python", "install", versions[0]], variables=self._variables(), timeout=_INSTALL_SECONDS)
+            found = process.run([uv(), "python", "find", "--no-python-downloads", versions[0]])
+        except (CommandFailed, TimedOut) as error:
+            raise InterpreterMissing(
+                f"Airflow {release} runs on Python {versions[-1]} to {versions[0]}; none of them is installed, "
+                "and none could be fetched",
+                hint=f"install Python {versions[0]}, or set `[airflow] version` to a release for your Python",
+                detail=(error.detail or error.message)[-2000:],
+            ) from error
+        return versions[0], found.stdout.strip()
+
+    def _limits(self, release: str, python: str, say: Say) -> list[str]:
+        """The release's constraints where they can be reached, else PyPI as it stood soon after the release."""
+        import requests
+
+        kept = self.environment.cache_folder / "airflow" / f"constraints-{release}-{python}.txt"
+        if not kept.exists():
+            try:
+                answer = requests.get(
+                    _CONSTRAINTS.format(release=release, python=python), timeout=(_REACH_SECONDS, _REACH_SECONDS * 5)
+                )
+                answer.raise_for_status()
+                temporary = kept.with_suffix(".new")
+                temporary.write_text(answer.text)
+                temporary.replace(kept)
+            except requests.RequestException:
+                exclude_newer = package_date(release)
+                if not exclude_newer:
+                    say("Airflow's constraints cannot be reached; the newest packages are taken")
+                    return []
+                say(f"Airflow's constraints cannot be reached; packages as of {exclude_newer} are taken")
+                return ["--exclude-newer", exclude_newer]
+        return ["--constraint", str(kept)]
+
+    def _make(self, folder: Path, interpreter: str) -> None:
+        if folder.exists():  # an interrupted one
+            shutil.rmtree(folder)
+        process.run([uv(), "venv", "--quiet", "--no-project", "--python", interpreter, folder], timeout=120)
+
+    def _install(self, folder: Path, arguments: Sequence[str], say: Say) -> None:
+        """Installs what uv has in its cache without asking the index for each package, and fetches otherwise."""
+        code, lines = self._pip([*arguments, "--offline"], folder, _unheard)
+        if code != 0 and not self._cancelled:
+            code, lines = self._pip(arguments, folder, say)
+        if code != 0:
+            reason = "was cancelled" if self._cancelled else "failed"
+            what = "requirements.txt" if "-r" in arguments else arguments[-1]
+            raise InstallFailed(
+                f"Installing {what} {reason}",
+                hint="look at the lines above; without a network only what uv has in its cache can be installed",
+                detail="\n".join(line for line in lines if not line.startswith("+ "))[-4000:],
+            )
+
+    def _pip(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
+        command = [uv(), "pip", "install", "--python", str(python_of(folder)), "--color", "never", *arguments]
+        lines: list[str] = []
+        child = process.start(command, stderr=STDOUT, variables=self._variables(), cwd=folder)
+        self._child = child
+        try:
+            assert child.stdout is not None
+            for raw in child.stdout:
+                line = raw.decode(errors="replace").strip()
+                lines.append(line)
+                if line and not line.startswith(("+ ", "Using Python")):
+                    say(line)
+            code = child.wait()
+        finally:
+            self._child = None
+            process.stop(child)
+        return code, lines
+
+    def _variables(self) -> dict[str, str]:
+        """What uv gets: never the virtual environment that the user happens to be in."""
+        return {name: value for name, value in self.environment.variables.items() if name != "VIRTUAL_ENV"}
+
+
+def _pythons(release: str) -> list[str]:
+    """The minor versions of Python that a release runs on, the newest first."""
+    return sorted(Release(release).python_versions, key=lambda version: int(version.split(".")[1]), reverse=True)
+
+
+def _digest(requirements: Path) -> str:
+    """What tells one set of packages from another; "base" when the project asks for none."""
+    if not requirements.is_file():
+        return "base"
+    return hashlib.sha256(json.dumps([EXTRAS, requirements.read_text()]).encode()).hexdigest()[:12]
+
+
+def _unheard(_line: str) -> None:
+    """Takes what nobody needs to see."""
+
+
+_COMPILE = """
+import compileall, os, re, sys
+libraries, marker, what, packages = sys.argv[1:]
+late = re.compile(rf"/({packages}|pip|tests?|testing)/")
+if what == "rest":
+    os.nice(19)
+compileall.compile_dir(libraries, quiet=2, workers=1 if what == "rest" else os.cpu_count() or 1,
+                       rx=None if what == "rest" else late)
+open(marker, "w").close()
+"""
+
+
+class Bytecode:
+    """The bytecode of a virtual environment, which uv does not write unless told, and then all of it.
+
+    Airflow here writes none itself (`PYTHONDONTWRITEBYTECODE`, for the sake of the DAG folder), and without any each of
+    its processes starts five seconds later. So what starting needs is compiled while the database is being
+    prepared, and the rest, which few DAGs use, at the lowest priority afterwards.
+
+    Args:
+        folder: the virtual environment.
+        release: of Airflow; knows what starting does not need.
+    """
+
+    def __init__(self, folder: Path, release: str) -> None:
+        self._folder = folder
+        self._late = "|".join(Release(release).late_packages)
+        self._child: Popen[bytes] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what starting needs was compiled."""
+        return self._marker("needed").exists()
+
+    def compile_needed(self) -> None:
+        """Compiles what starting needs, and waits for it; a failure costs seconds later, nothing else."""
+        self._child = self._start("needed")
+        self._child.wait()
+
+    def compile_rest(self) -> None:
+        """Compiles the rest and does not wait."""
+        if not self._marker("rest").exists():
+            process.leave(self._start("rest"))
+
+    def cancel(self) -> None:
+        """Ends `compile_needed`, from another thread."""
+        if self._child is not None:
+            process.stop(self._child)
+
+    def _marker(self, what: str) -> Path:
+        return self._folder / f".devenv-compiled-{what}"
+
+    def _start(self, what: str) -> Popen[bytes]:
+        arguments = (str(self._folder / "lib"), str(self._marker(what)), what, self._late)
+        command = [str(python_of(self._folder)), "-I", "-c", _COMPILE, *arguments]
+        return process.start(command, stdout=DEVNULL, stderr=DEVNULL, cwd=self._folder)

@@ -1,0 +1,1 @@
+"""What both cluster backends share: manifests, steps, image, status, and sessions to the agent."""

@@ -1,0 +1,614 @@
+"""What the two cluster backends share: everything but where the cluster comes from and how images reach it."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import hashlib
+import json
+import os
+import platform
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from devenv import ports, process
+from devenv.airflow.rest import Credentials
+from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery
+from devenv.cluster.errors import AccessDenied, ClusterError, ClusterUnreachable, ContextMissing, ExecRefused
+from devenv.cluster.kinds import starts_pods
+from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
+from devenv.duplex import DuplexClosed
+from devenv.errors import DevenvError, UsageError
+from devenv.events import Event, Notice, Output, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
+from devenv.platform.image import ProjectImage
+from devenv.platform.waiting import Workload, diagnose, explain_pending, is_ready, ready_pods, shortage
+from devenv.project import Project
+
+if TYPE_CHECKING:
+    import subprocess
+
+    import hvac
+
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.releases import Release
+    from devenv.boot.step import Step
+    from devenv.cluster.connection import Cluster
+    from devenv.cluster.forward import Forward
+    from devenv.duplex import Duplex
+    from devenv.events import LogLine
+    from devenv.sync.model import Listener, Target
+
+AGENT = "agent"
+WORKLOADS = ("Deployment", "StatefulSet")
+PRUNED = (*WORKLOADS, "Service", "ConfigMap", "PodDisruptionBudget", "RoleBinding", "Role", "ServiceAccount")
+"""What a component leaves when it is switched off; claims and Secrets are never deleted with it."""
+
+_SESSIONS = 4
+_SESSIONS_SECONDS = 20.0
+
+_DIGEST = "devenv.io/applied"
+"""On each object: a digest of what was applied, so that a second `up` sees that there is nothing to do."""
+
+
+class NotDeployed(UsageError):
+    """There is no such component in this environment, or the environment is not up.
+
+    `devenv status` lists the components; `devenv up` brings the environment up.
+    """
+
+    code = "DEVENV-231"
+
+
+class PlatformBackend(ABC):
+    """An environment in a Kubernetes cluster; see `devenv.backends.base.Backend`.
+
+    Args:
+        project: whose.
+        reason: why this backend.
+        report: takes notices that belong to no step.
+    """
+
+    name: Literal["minikube", "kubernetes", "local"]
+
+    def __init__(self, project: Project, reason: str, report: Reporter) -> None:
+        self.project = project
+        self.reason = reason
+        self.report = report
+        self.image = ProjectImage(project)
+        self._lock = threading.Lock()
+        self._rendering = threading.Lock()
+        self._cluster: Cluster | None = None
+        self._forwards: dict[str, Forward] = {}
+        self._sessions: deque[tuple[float, str]] = deque(maxlen=_SESSIONS)
+        self._objects: Objects | None = None
+
+    # --- what the two differ in ---
+
+    @property
+    @abstractmethod
+    def context(self) -> str:
+        """The context's name."""
+
+    @abstractmethod
+    def kubectl(self) -> list[str]:
+        """The words with which kubectl is called for this context."""
+
+    @abstractmethod
+    def published(self) -> Mapping[str, int]:
+        """Component → port on 127.0.0.1 that answers without any help of devenv's."""
+
+    @abstractmethod
+    def up_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+
+    @abstractmethod
+    def down_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+
+    @abstractmethod
+    def destroy_steps(self) -> Sequence[Step]:
+        """See `Backend`."""
+
+    @abstractmethod
+    def destroys(self) -> Sequence[str]:
+        """See `Backend`."""
+
+    @abstractmethod
+    def deliver(self, images: Sequence[str], output: Callable[[str], None]) -> None:
+        """Brings images to where the cluster's nodes find them."""
+
+    @property
+    def airflow_image(self) -> str:
+        """What Airflow's pods run."""
+        return self.image.name
+
+    @abstractmethod
+    def wait_for_images(self, images: Iterable[str], cancelled: threading.Event) -> None:
+        """Waits until images are in the node that are on their way there; the others, a node pulls itself."""
+
+    def stopped(self) -> str:
+        """Why the cluster cannot answer, known without asking it: "stopped", "missing"; "" when it may."""
+        return ""
+
+    # --- the cluster and what is in it ---
+
+    @property
+    def namespace(self) -> str:
+        """Where everything lives."""
+        return self.project.settings.kubernetes.namespace
+
+    @functools.cached_property
+    def release(self) -> Release:
+        """Facts about Airflow's release."""
+        from devenv.airflow.releases import Release
+
+        return Release(self.project.settings.airflow.version)
+
+    def cluster(self) -> Cluster:
+        """The connection, made when first asked for.
+
+        Raises:
+            ContextMissing: there is no such context.
+        """
+        from devenv.cluster.connection import Cluster
+
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = Cluster.open(self.context, self.project.environment)
+            return self._cluster
+
+    def forget_cluster(self) -> None:
+        """Reads the kubeconfig anew next time: the cluster was made or started just now."""
+        with self._lock:
+            self._cluster = None
+
+    def objects(self) -> Objects:
+        """The platform's objects for this project, each with a digest of itself; made once."""
+        with self._rendering:
+            if self._objects is None:
+                self._objects = self._render()
+            return self._objects
+
+    def _render(self) -> Objects:
+        from devenv.platform.overlay import render_overlay, write_overlay
+
+        self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
+        parsed = sum(1 for _ in self.project.dag_folder.rglob("*.py"))
+        folder = write_overlay(self.project, airflow_image=self.airflow_image, parsed_files=parsed)
+        objects = self.arrange(render_overlay(folder, self.kubectl(), self.project.environment.variables))
+        for item in objects:
+            digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+            annotations = item["metadata"].get("annotations") or {}
+            item["metadata"]["annotations"] = {**annotations, _DIGEST: digest}
+        return objects
+
+    def arrange(self, objects: Objects) -> Objects:
+        """What a kind of cluster changes in the rendered objects."""
+        return objects
+
+    def workloads(self, components: Iterable[str] | None = None) -> Objects:
+        """The objects that start pods, of some components or of all."""
+        wanted = None if components is None else set(components)
+        return [
+            item
+            for item in self.objects()
+            if starts_pods(item["kind"]) and (wanted is None or component_of(item) in wanted)
+        ]
+
+    def foundations(self) -> Objects:
+        """The objects that the others need."""
+        return [item for item in self.objects() if not starts_pods(item["kind"])]
+
+    def is_applied(self, wanted: Object) -> bool:
+        """Whether the cluster has this object as it is now, and, for a workload, with as many ready pods."""
+        metadata = wanted["metadata"]
+        live = self.cluster().get(
+            wanted["kind"], metadata["name"], metadata.get("namespace"), api_version=wanted["apiVersion"]
+        )
+        if live is None or environment_of(live) != self.project.identifier:
+            return False
+        if (live["metadata"].get("annotations") or {}).get(_DIGEST) != metadata["annotations"][_DIGEST]:
+            return False
+        if wanted["kind"] not in WORKLOADS:
+            return True
+        replicas = int(wanted["spec"].get("replicas", 1))
+        if int(live["spec"].get("replicas", 1)) != replicas or not is_ready(live):
+            return False
+        labels = f"{ENVIRONMENT_LABEL}={self.project.identifier}"
+        return ready_pods(live, self.cluster().list("Pod", self.namespace, labels=labels)) >= replicas
+
+    def prune(self, kinds: Sequence[str] = PRUNED) -> None:
+        """Deletes what an earlier `up` applied and this one does not: a ConfigMap's older content, another executor.
+
+        Args:
+            kinds: only these.
+        """
+        cluster = self.cluster()
+        kept = {(item["kind"], item["metadata"]["name"]) for item in self.objects()}
+        for kind in kinds:
+            for item in cluster.list(kind, self.namespace, labels=f"{ENVIRONMENT_LABEL}={self.project.identifier}"):
+                name = item["metadata"]["name"]
+                # Only what carries the digest was applied here: a synced ConfigMap, for instance, was not.
+                if (kind, name) not in kept and _DIGEST in (item["metadata"].get("annotations") or {}):
+                    cluster.delete(kind, name, self.namespace)
+
+    # --- Backend: what there is ---
+
+    def status(self) -> EnvironmentStatus:
+        """See `Backend`."""
+        identifier = self.project.identifier
+        reason = self.stopped()
+        if reason:
+            state: Literal["stopped", "missing"] = "missing" if reason == "missing" else "stopped"
+            return EnvironmentStatus(self.name, identifier, state)
+        cluster = self.cluster()
+        labels = f"{ENVIRONMENT_LABEL}={identifier}"
+        try:
+            live = [item for kind in WORKLOADS for item in cluster.list(kind, self.namespace, labels=labels)]
+        except ClusterUnreachable as error:
+            silent = Component("cluster", "failed", error.message)
+            return EnvironmentStatus(self.name, identifier, "partly", (silent,))
+        pods = cluster.list("Pod", self.namespace, labels=labels)
+        components = tuple(sorted((_component(item, pods) for item in live), key=lambda item: self._order(item.name)))
+        running = sum(item.health == "running" for item in components)
+        whole: Literal["up", "partly", "stopped", "missing"] = "partly"
+        if not components:
+            whole = "missing"
+        elif running == len(components):
+            whole = "up"
+        elif all(item.health == "stopped" for item in components):
+            whole = "stopped"
+        return EnvironmentStatus(
+            self.name,
+            identifier,
+            whole,
+            components,
+            self._urls({item.name for item in components}),
+            {"airflow": self.project.settings.airflow.version, "kubernetes": cluster.version()},
+        )
+
+    def _order(self, component: str) -> tuple[int, str]:
+        known = (*self.release.components, "postgres", "vault", AGENT)
+        return (known.index(component) if component in known else len(known), component)
+
+    def _urls(self, components: set[str]) -> dict[str, str]:
+        # Not the forwards of this process: they end with it.
+        open_here = {**ports.held(self.project.state_folder), **self.published()}
+        names = [name for name in ports.pages(self.release.page) if name in components and name in open_here]
+        return {name: f"http://127.0.0.1:{open_here[name]}" for name in names}
+
+    def url(self, component: str) -> str:
+        """Where a component answers; where nothing leads there yet, a forward of this process is made.
+
+        Raises:
+            NotDeployed: it has no page.
+        """
+        open_here = {**ports.held(self.project.state_folder), **self.published()}
+        if component in open_here:
+            return f"http://127.0.0.1:{open_here[component]}"
+        with self._lock:
+            forward = self._forwards.get(component)
+        if forward is None:
+            forward = self._forward(component, 0)
+            with self._lock:
+                self._forwards[component] = forward
+        return f"http://127.0.0.1:{forward.port}"
+
+    def _forward(self, component: str, port: int) -> Forward:
+        from devenv.cluster.forward import Forward
+
+        target = ports.pages(self.release.page).get(component)
+        if target is None:
+            raise NotDeployed(f"{component} has no page", hint="devenv status")
+        labels = f"app.kubernetes.io/component={component}"
+        return Forward(self.cluster(), self.namespace, labels, target, port)
+
+    def airflow(self) -> AirflowClient:
+        """See `Backend`."""
+        from devenv.airflow.client import AirflowClient
+
+        kept = self.project.data_folder / "airflow-login.json"
+        return AirflowClient(
+            self.url(self.release.page), self.credentials(), self.project.settings.airflow.version, kept
+        )
+
+    def vault(self) -> hvac.Client:
+        """See `Backend`."""
+        from devenv.vault.client import open_client
+
+        return open_client(self.url("vault"), str(self._seed_document()["generated"]["root_token"]))
+
+    def credentials(self) -> Credentials:
+        """See `Backend`; while the cluster does not answer, from the seeds on this machine."""
+        from devenv.vault import layout, seeds
+
+        try:
+            admin = self._seed_document()["secrets"][layout.ADMIN]
+        except (ClusterError, ContextMissing):
+            known = seeds.load_or_create(self.project)
+            admin = seeds.all_secrets(self.project, known)[layout.ADMIN]
+        return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
+
+    def known_secrets(self) -> Sequence[str]:
+        """See `Backend`: everything in Vault but the platform's plain words ("airflow", "5432")."""
+        from devenv.vault import seeds
+
+        try:
+            document = self._seed_document()
+        except DevenvError:
+            return list(seeds.load_or_create(self.project).generated.values())
+        generated = {str(value) for value in document["generated"].values()}
+        plain = {
+            value
+            for values in seeds.platform_secrets(self.project, document["generated"]).values()
+            for value in values.values()
+        } - generated
+        given = {str(value) for values in document["secrets"].values() for value in values.values()}
+        return sorted(generated | (given - plain))
+
+    def _seed_document(self) -> dict[str, Any]:
+        from devenv.vault import seeds
+
+        if reason := self.stopped():
+            raise ClusterUnreachable(f"The cluster of context {self.context!r} is {reason}", hint="devenv up")
+        secret = self.cluster().get("Secret", seeds.SECRET_NAME, self.namespace)
+        if secret is None or environment_of(secret) != self.project.identifier:
+            raise NotDeployed("This environment is not up", hint="devenv up")
+        return seeds.decode_secret(secret)
+
+    def logs(self, query: LogQuery) -> Iterator[LogLine]:
+        """See `Backend`."""
+        from devenv.logs.pods import pod_logs
+        from devenv.logs.scrub import Scrubber
+
+        scrub = Scrubber(self.known_secrets())
+        return pod_logs(self.cluster(), self.namespace, query, scrub=scrub, report=self.report)
+
+    def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:
+        """See `Backend`."""
+        cluster = self.cluster()
+        for pod in cluster.list("Pod", self.namespace, labels="kubernetes_executor=True"):
+            notes = pod["metadata"].get("annotations") or {}
+            about = (notes.get("run_id"), notes.get("task_id"), int(notes.get("map_index") or -1))
+            if about != (run_id, task_id, map_index):
+                continue
+            waiting = diagnose(pod)
+            short = shortage(cluster, pod) if waiting is not None and "not enough" in waiting.text else ""
+            name = pod["metadata"]["name"]
+            events = cluster.list("Event", self.namespace, fields=f"involvedObject.name={name}")
+            said = explain_pending(pod, events, short=short)
+            return f"its pod {name} is waiting: {said}" if said else ""
+        return ""
+
+    def exports(self) -> Mapping[str, str]:
+        """See `Backend`."""
+        from devenv.cluster.access import kubeconfig_paths, single_context
+        from devenv.vault.seeds import write_private
+
+        environment = self.project.environment
+        text = single_context(self.context, self.namespace, kubeconfig_paths(environment.variables, environment.home))
+        self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
+        path = self.project.state_folder / "kubeconfig"
+        write_private(path, text)
+        return {"KUBECONFIG": str(path)}
+
+    # --- Backend: what one does with it ---
+
+    def command(self, component: str, command: Sequence[str], *, interactive: bool) -> subprocess.Popen[bytes]:
+        """See `Backend`."""
+        pod = self._pod_of(component)
+        environment = self.project.environment
+        terminal = interactive and environment.stdin.isatty() and environment.stdout.isatty()
+        flags = ["-i", "-t"] if terminal else ["-i"] if interactive else []
+        arguments = [*self.kubectl(), "-n", self.namespace, "exec", *flags, pod, "-c", component, "--", *command]
+        streams: dict[str, Any] = {"stdin": None, "stdout": None, "stderr": None, "own_session": False}
+        return process.start(arguments, variables=environment.variables, **(streams if interactive else {}))
+
+    def _pod_of(self, component: str) -> str:
+        """The name of a component's running pod, a ready one first.
+
+        Raises:
+            NotDeployed: none runs.
+        """
+        labels = f"app.kubernetes.io/component={component},{ENVIRONMENT_LABEL}={self.project.identifier}"
+        running = [
+            pod
+            for pod in self.cluster().list("Pod", self.namespace, labels=labels)
+            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+        ]
+        if not running:
+            raise NotDeployed(f"No pod of {component} runs", hint="`devenv status` says why; `devenv up` starts it.")
+        return str(min(running, key=lambda pod: diagnose(pod) is not None)["metadata"]["name"])
+
+    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+        """See `Backend`; `kubectl cp` where sessions to one and the same pod keep breaking (said aloud)."""
+        from devenv.sync.roots import roots_of
+        from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimBusy, Owner
+        from devenv.sync.targets.configmap import ConfigMapTarget
+        from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
+
+        settings, identifier = self.project.settings, self.project.identifier
+        roots = [root.name for root in roots_of(self.project)]
+        if settings.sync.transport == "configmap":
+            return ConfigMapTarget(self.cluster(), self.namespace, identifier, roots)
+        owner = Owner(identifier, platform.node(), _user(), str(self.project.folder))
+        if settings.sync.transport == "kubectl-cp" or self._sessions_break():
+            return KubectlCopyTarget(
+                self.kubectl(),
+                self.namespace,
+                lambda: self._pod_of(AGENT),
+                AGENT,
+                owner,
+                roots=roots,
+                take_over=take_over,
+            )
+        options = AgentOptions(
+            claim="/devenv/claim",
+            airflow="/opt/airflow",
+            check=settings.check,
+            take_over=take_over,
+            vault_mount=settings.vault.mount,
+        )
+        try:
+            return AgentTarget(self._agent_session, listener, owner, roots, options)
+        except ClaimBusy:
+            self._sessions.clear()  # the session held; it is the claim that did not
+            raise
+
+    def _sessions_break(self) -> bool:
+        """Whether several sessions to one pod began within a short time: something between cuts them.
+
+        Sessions that could not even begin do not count: the API server or the node is starting again.
+        """
+        if len(self._sessions) < _SESSIONS:
+            return False
+        (first, pod), (last, other) = self._sessions[0], self._sessions[-1]
+        breaks = pod == other and last - first < _SESSIONS_SECONDS
+        if breaks:
+            self.report(Notice("warning", "no session to the agent can be held open; syncing by `kubectl cp`, slower"))
+        self._sessions.clear()
+        return breaks
+
+    def _agent_session(self) -> Duplex:
+        """A session beside the DAG volume: the WebSocket, or kubectl's where that is not possible (said aloud)."""
+        from devenv.cluster.exec import exec_duplex
+        from devenv.cluster.kubectl import KubectlDuplex
+        from devenv.sync.targets.agent import agent_command
+
+        variables = self.project.environment.variables
+        try:
+            pod = self._pod_of(AGENT)
+            session: Duplex | None = None
+            if self.project.settings.sync.transport == "agent":
+                try:
+                    session = exec_duplex(self.cluster(), self.namespace, pod, AGENT, agent_command())
+                except ExecRefused as error:
+                    if not self.cluster().access.proxy:
+                        raise
+                    self.report(Notice("info", f"{error.message}; syncing over `kubectl exec`"))
+            if session is None:
+                session = KubectlDuplex(
+                    self.kubectl(), self.namespace, pod, AGENT, agent_command(), variables=variables
+                )
+            self._sessions.append((self.project.environment.monotonic(), pod))
+            return session
+        except AccessDenied:
+            raise
+        except (ClusterError, NotDeployed) as error:
+            raise DuplexClosed(error.message) from error
+
+    @contextmanager
+    def keep_reachable(self, report: Reporter) -> Iterator[None]:
+        """See `Backend`: forwards what no port of the node leads to, for as long as the watch runs."""
+        published = self.published()
+        deployed = {component_of(item) for item in self.workloads()}
+        opened: dict[str, Forward] = {}
+        try:
+            for component in ports.pages(self.release.page):
+                if component in published or component not in deployed:
+                    continue
+                wanted = ports.wanted_port(component, self.project.settings.ports)
+                opened[component] = self._forward(component, ports.choose(wanted, component, report))
+            ports.hold(self.project.state_folder, {name: forward.port for name, forward in opened.items()})
+            for component, forward in opened.items():
+                report(Notice("info", f"{component}: http://127.0.0.1:{forward.port}, while this watch runs"))
+            yield
+        finally:
+            for forward in opened.values():
+                forward.close()
+            if opened:
+                ports.release(self.project.state_folder)
+
+    def reconcile(self, report: Reporter) -> None:
+        """See `Backend`: an image to rebuild, objects that the settings change."""
+        from devenv.boot.runner import run_steps
+
+        self.image = ProjectImage(self.project)
+        with self._rendering:
+            self._objects = None
+        run_steps(self.up_steps(), _OnlyWork(report))
+
+    def build_output(self, step: str) -> Callable[[str], None]:
+        """Takes lines of a program's output for a step."""
+        return lambda line: self.report(Output(step, line))
+
+
+class _OnlyWork:
+    """A reporter that hears of a step only when there was something to do."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._started: dict[str, StepStarted] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StepStarted):
+            self._started[event.name] = event
+            return
+        if isinstance(event, StepFinished) and event.skipped:
+            self._started.pop(event.name, None)
+            return
+        if isinstance(event, (StepProgress, StepFinished, StepFailed, Output)):
+            started = self._started.pop(event.name, None)
+            if started is not None:
+                self._report(started)
+        self._report(event)
+
+
+def _component(workload: Object, pods: Objects) -> Component:
+    """A workload and its pods as one line."""
+    selector = workload["spec"]["selector"].get("matchLabels") or {}
+    own = [
+        pod
+        for pod in pods
+        if all((pod["metadata"].get("labels") or {}).get(key) == value for key, value in selector.items())
+    ]
+    statuses = [status for pod in own for status in pod["status"].get("containerStatuses") or []]
+    waits = [(pod, waiting) for pod in own if (waiting := diagnose(pod)) is not None]
+    health: Health = "running"
+    detail = ""
+    if int(workload["spec"].get("replicas", 1)) == 0:
+        health = "stopped"
+    elif not is_ready(workload):
+        health = "failed" if any(waiting.fatal for _, waiting in waits) else "starting"
+        detail = "; ".join(dict.fromkeys(waiting.text for _, waiting in waits)) or "waits for its pod"
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    return Component(
+        name=component_of(workload) or workload["metadata"]["name"],
+        health=health,
+        detail=detail,
+        restarts=sum(int(status.get("restartCount") or 0) for status in statuses),
+        since=max((_ready_since(pod) for pod in own), default=0.0),
+        image=str(containers[0]["image"]),
+    )
+
+
+def _ready_since(pod: Object) -> float:
+    """When a pod's readiness last changed, in seconds since the epoch."""
+    from datetime import datetime
+
+    for condition in pod["status"].get("conditions") or []:
+        if condition["type"] == "Ready" and condition.get("lastTransitionTime"):
+            return datetime.fromisoformat(str(condition["lastTransitionTime"]).replace("Z", "+00:00")).timestamp()
+    return 0.0
+
+
+def waited(item: Object) -> Workload:
+    """An object as something to wait for."""
+    return Workload(item["kind"], item["metadata"]["name"])
+
+
+def images_of(item: Object) -> list[str]:
+    """The images that a workload's pods run."""
+    spec = item.get("spec", {}).get("template", {}).get("spec", {})
+    containers = (spec.get("initContainers") or []) + (spec.get("containers") or [])
+    return list(dict.fromkeys(container["image"] for container in containers))
+
+
+def _user() -> str:
+    with suppress(KeyError, OSError):
+        return getpass.getuser()
+    return str(os.getuid())
