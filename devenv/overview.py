@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.sync.lock import Holder, holder
 
@@ -56,7 +55,7 @@ def look(project: Project, backend: Backend) -> Overview:
     """
     with ThreadPoolExecutor(6, thread_name_prefix="overview") as pool:
         status = pool.submit(backend.status)
-        stale = pool.submit(_stale, project, backend.name)
+        stale = pool.submit(backend.stale_secrets)
         answers: list[Any] = [(), (), (), {}]
         silent = ""
         try:
@@ -78,23 +77,6 @@ def look(project: Project, backend: Backend) -> Overview:
             runs=runs,
             heartbeats=heartbeats,
             silent=silent,
-            stale=stale.result(),
+            stale=tuple(stale.result()),
             listed=tuple(dags),
         )
-
-
-def _stale(project: Project, backend: str) -> tuple[StalePod, ...]:
-    if backend == "local":
-        from devenv.local import renewal
-        from devenv.local.session import LocalSession
-
-        return renewal.stale(LocalSession(project))
-    try:
-        cluster = cluster_of(project, backend)
-        if cluster is None:
-            return ()
-        from devenv.vault import staleness
-
-        return tuple(staleness.look(project, cluster))
-    except DevenvError:
-        return ()  # it is not up, which the status says

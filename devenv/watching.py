@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.events import Notice, Reporter, both
 from devenv.journal import Journal
@@ -57,7 +55,7 @@ def watch(
     require_dag_folder(project)
     sync = project.settings.sync
     lock = WatchLock(project.state_folder, project.environment.now)
-    with lock, backend.keep_reachable(report), _pods_watched(project, backend, report):
+    with lock, backend.during_watch(report):
         watcher = open_watcher(
             roots_of(project), Ignore(sync.ignore), report, kind=sync.watcher, poll_seconds=sync.poll_seconds
         )
@@ -71,19 +69,6 @@ def watch(
         finally:
             inputs.stop()
             journal.close()
-
-
-def _pods_watched(project: Project, backend: Backend, report: Reporter) -> contextlib.AbstractContextManager[None]:
-    """Tells of tasks that cannot start and of core pods that end; on the local backend its supervisor does."""
-    cluster = cluster_of(project, backend.name)
-    if cluster is None:
-        return contextlib.nullcontext()
-    from devenv.cluster.pod_watch import PodObserver, pods_watched
-    from devenv.platform.pod_problems import PodTroubles
-    from devenv.vault.watching import VaultWatch
-
-    observers: list[PodObserver] = [PodTroubles(cluster, report), VaultWatch(report)]
-    return pods_watched(cluster, project.settings.kubernetes.namespace, observers)
 
 
 class _Inputs(threading.Thread):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from devenv.boot.step import Step
     from devenv.events import LogLine, Reporter
     from devenv.sync.model import Listener, Target
+    from devenv.vault.keeper import SeedKeeper
+    from devenv.vault.staleness import StalePod
 
 Health = Literal["running", "starting", "failed", "stopped", "missing"]
 
@@ -118,8 +120,29 @@ class Backend(Protocol):
                 its standard input is empty, and its output and errors are pipes for the caller.
         """
 
-    def keep_reachable(self, report: Reporter) -> AbstractContextManager[None]:
-        """Holds what the URLs need while a watch runs (a port forward); nothing where ports are published."""
+    def seed_keeper(self) -> SeedKeeper:
+        """Where the seeds of the environment's secrets are kept.
+
+        Raises:
+            DevenvError: the cluster that keeps them too is not there.
+        """
+
+    def stale_secrets(self) -> Sequence[StalePod]:
+        """What runs with secrets that have changed since it started; nothing where the environment is not up."""
+
+    def renew_secrets(self, report: Reporter, *, restart: bool) -> None:
+        """Brings changed secrets to what runs with the old ones.
+
+        Args:
+            report: takes a notice of what restarts, or would have to.
+            restart: without it, nothing is restarted.
+
+        Raises:
+            DevenvError: Vault or the cluster does not answer.
+        """
+
+    def during_watch(self, report: Reporter) -> AbstractContextManager[None]:
+        """What a watch holds: the port forwards that the URLs need, and notices of components that crash."""
 
     def reconcile(self, report: Reporter) -> None:
         """Brings settings that changed since `up` into the running environment (an image to rebuild)."""

@@ -16,7 +16,6 @@ from devenv.events import Notice
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
-    from devenv.cluster.connection import Cluster
     from devenv.project import Project
     from devenv.vault.editor import Place, SecretEditor
     from devenv.vault.keeper import SeedKeeper
@@ -51,25 +50,22 @@ class _Desk:
     """The environment that a command is about: its editor, and what of it runs."""
 
     def __init__(self) -> None:
-        from devenv.backends.context import cluster_of
         from devenv.vault.editor import SecretEditor
+        from devenv.vault.keeper import SeedKeeper
 
         self.project: Project = project_from()
         self.backend: Backend | None = None
-        self.cluster: Cluster | None = None
+        self.keeper: SeedKeeper = SeedKeeper(self.project)
         self.store: SecretStore | None = None
         self.silent = ""
         try:
             self.backend = backend_from(self.project)
-            self.cluster = cluster_of(self.project, self.backend.name)
+            self.keeper = self.backend.seed_keeper()
             self.store = _store(self.project, self.backend)
         except UsageError:
             raise
         except DevenvError as error:
             self.silent = error.message
-        from devenv.vault.keeper import SeedKeeper
-
-        self.keeper: SeedKeeper = SeedKeeper(self.project, self.cluster)
         self.editor: SecretEditor = SecretEditor(self.project, self.keeper, self.store)
 
     def say_where(self, done: str) -> None:
@@ -80,16 +76,9 @@ class _Desk:
             console().report(Notice("info", f"{done}; Vault does not run, it will be there after", hint="devenv up"))
 
     def bring_to_pods(self, *, restart: bool) -> None:
-        """Files in pods are as old as the pods: starts anew those that fetched something else than Vault has now."""
-        if self.store is None or self.backend is None:
-            return
-        if self.cluster is not None:
-            _bring_to_pods(self.project, self.cluster, self.store, restart=restart)
-        elif self.backend.name == "local":
-            from devenv.local.renewal import renew
-            from devenv.local.session import LocalSession
-
-            renew(LocalSession(self.project), console().report, restart=restart)
+        """Brings the changed value to what runs with the old one."""
+        if self.store is not None and self.backend is not None:
+            self.backend.renew_secrets(console().report, restart=restart)
 
 
 def _store(project: Project, backend: Backend) -> SecretStore:
@@ -98,26 +87,6 @@ def _store(project: Project, backend: Backend) -> SecretStore:
     store = SecretStore(backend.vault(), project.settings.vault.mount)
     store.paths("devenv/")  # asks Vault whether it is there
     return store
-
-
-def _bring_to_pods(project: Project, cluster: Cluster, store: SecretStore, *, restart: bool) -> None:
-    from devenv.vault import mirrored, staleness
-
-    report = console().report
-    namespace = project.settings.kubernetes.namespace
-    if project.settings.airflow.ui_credentials_secret or project.settings.airflow.variables_secret:
-        for name in mirrored.apply(project, cluster, store.read_all()):
-            report(Notice("info", f"Secret {name} in namespace {mirrored.namespace_of(project)} is in step"))
-    stale = staleness.stale_pods(cluster.list("Pod", namespace), store)
-    if not stale:
-        return
-    names = ", ".join(sorted({pod.component for pod in stale}))
-    if not restart:
-        report(Notice("warning", f"{names} still run with the old value", hint="devenv secrets seed"))
-        return
-    restarted = staleness.restart(cluster, namespace, stale)
-    if restarted:
-        report(Notice("info", f"restarting with the new value: {', '.join(restarted)}"))
 
 
 @app.command("list")

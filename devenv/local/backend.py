@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from devenv.airflow.client import AirflowClient
     from devenv.boot.step import Step
     from devenv.sync.model import Listener, Target
+    from devenv.vault.keeper import SeedKeeper
+    from devenv.vault.staleness import StalePod
 
 _HEALTH: dict[str, Health] = {"running": "running", "waiting": "starting", "looping": "failed", "stopped": "stopped"}
 
@@ -91,8 +93,26 @@ class LocalBackend:
 
         return [str(path) for path in steps.removed_paths(self._session) if path.exists()]
 
+    def seed_keeper(self) -> SeedKeeper:
+        """See `Backend`: the file on this machine, which the seeder reads."""
+        from devenv.vault.keeper import SeedKeeper
+
+        return SeedKeeper(self._project)
+
+    def stale_secrets(self) -> Sequence[StalePod]:
+        """See `Backend`."""
+        from devenv.local import renewal
+
+        return renewal.stale(self._session)
+
+    def renew_secrets(self, report: Reporter, *, restart: bool) -> None:
+        """See `Backend`."""
+        from devenv.local import renewal
+
+        renewal.renew(self._session, report, restart=restart)
+
     @contextmanager
-    def keep_reachable(self, report: Reporter) -> Iterator[None]:
+    def during_watch(self, report: Reporter) -> Iterator[None]:
         """Holds the environment that this process started: when the watch ends, so does Airflow. Tells of crashes."""
         session = self._session
         session.hold()
@@ -182,12 +202,11 @@ class LocalBackend:
 
     def vault(self) -> hvac.Client:
         """See `Backend`."""
-        import hvac
-
         from devenv.vault import seeds
+        from devenv.vault.client import open_client
 
         token = seeds.load_or_create(self._project).root_token
-        return hvac.Client(url=f"http://127.0.0.1:{self._session.ports().vault}", token=token)
+        return open_client(f"http://127.0.0.1:{self._session.ports().vault}", token)
 
     def credentials(self) -> Credentials:
         """See `Backend`; read from the seeds, so it answers while nothing runs."""

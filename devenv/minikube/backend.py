@@ -16,7 +16,8 @@ from devenv.minikube.errors import ProfileNotOurs, ProfileOwned, SeveralNodes
 from devenv.minikube.images import Loader
 from devenv.minikube.node import Node, inspect
 from devenv.minikube.program import Minikube, Profile
-from devenv.platform.backend import PlatformBackend, images_of
+from devenv.platform.backend import PlatformBackend
+from devenv.platform.status import images_of
 from devenv.platform.steps import namespace_owner, shared_steps
 from devenv.project import Project
 

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import hashlib
 import json
-import os
-import platform
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from devenv import ports, process
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery
-from devenv.cluster.errors import AccessDenied, ClusterError, ClusterUnreachable, ContextMissing, ExecRefused
+from devenv.backends.base import Component, EnvironmentStatus, LogQuery
+from devenv.cluster.errors import ClusterError, ClusterUnreachable, ContextMissing
 from devenv.cluster.kinds import starts_pods
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
-from devenv.duplex import DuplexClosed
-from devenv.errors import DevenvError, UsageError
-from devenv.events import Event, Notice, Output, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
+from devenv.errors import DevenvError
+from devenv.events import Notice, Output, Reporter
+from devenv.platform.agent_session import AGENT, AgentSessions
+from devenv.platform.errors import NotDeployed
 from devenv.platform.image import ProjectImage
-from devenv.platform.waiting import Workload, diagnose, explain_pending, is_ready, ready_pods, shortage
+from devenv.platform.status import component_status
+from devenv.platform.waiting import diagnose, explain_pending, is_ready, ready_pods, shortage
 from devenv.project import Project
 
 if TYPE_CHECKING:
@@ -38,29 +36,17 @@ if TYPE_CHECKING:
     from devenv.boot.step import Step
     from devenv.cluster.connection import Cluster
     from devenv.cluster.forward import Forward
-    from devenv.duplex import Duplex
     from devenv.events import LogLine
     from devenv.sync.model import Listener, Target
+    from devenv.vault.keeper import SeedKeeper
+    from devenv.vault.staleness import StalePod
 
-AGENT = "agent"
 WORKLOADS = ("Deployment", "StatefulSet")
 PRUNED = (*WORKLOADS, "Service", "ConfigMap", "PodDisruptionBudget", "RoleBinding", "Role", "ServiceAccount")
 """What a component leaves when it is switched off; claims and Secrets are never deleted with it."""
 
-_SESSIONS = 4
-_SESSIONS_SECONDS = 20.0
-
 _DIGEST = "devenv.io/applied"
 """On each object: a digest of what was applied, so that a second `up` sees that there is nothing to do."""
-
-
-class NotDeployed(UsageError):
-    """There is no such component in this environment, or the environment is not up.
-
-    `devenv status` lists the components; `devenv up` brings the environment up.
-    """
-
-    code = "DEVENV-231"
 
 
 class PlatformBackend(ABC):
@@ -83,7 +69,7 @@ class PlatformBackend(ABC):
         self._rendering = threading.Lock()
         self._cluster: Cluster | None = None
         self._forwards: dict[str, Forward] = {}
-        self._sessions: deque[tuple[float, str]] = deque(maxlen=_SESSIONS)
+        self._agent_sessions = AgentSessions(self)
         self._objects: Objects | None = None
 
     # --- what the two differ in ---
@@ -253,7 +239,9 @@ class PlatformBackend(ABC):
             silent = Component("cluster", "failed", error.message)
             return EnvironmentStatus(self.name, identifier, "partly", (silent,))
         pods = cluster.list("Pod", self.namespace, labels=labels)
-        components = tuple(sorted((_component(item, pods) for item in live), key=lambda item: self._order(item.name)))
+        components = tuple(
+            sorted((component_status(item, pods) for item in live), key=lambda item: self._order(item.name))
+        )
         running = sum(item.health == "running" for item in components)
         whole: Literal["up", "partly", "stopped", "missing"] = "partly"
         if not components:
@@ -400,7 +388,7 @@ class PlatformBackend(ABC):
 
     def command(self, component: str, command: Sequence[str], *, interactive: bool) -> subprocess.Popen[bytes]:
         """See `Backend`."""
-        pod = self._pod_of(component)
+        pod = self.pod_of(component)
         environment = self.project.environment
         terminal = interactive and environment.stdin.isatty() and environment.stdout.isatty()
         flags = ["-i", "-t"] if terminal else ["-i"] if interactive else []
@@ -408,7 +396,7 @@ class PlatformBackend(ABC):
         streams: dict[str, Any] = {"stdin": None, "stdout": None, "stderr": None, "own_session": False}
         return process.start(arguments, variables=environment.variables, **(streams if interactive else {}))
 
-    def _pod_of(self, component: str) -> str:
+    def pod_of(self, component: str) -> str:
         """The name of a component's running pod, a ready one first.
 
         Raises:
@@ -425,85 +413,44 @@ class PlatformBackend(ABC):
         return str(min(running, key=lambda pod: diagnose(pod) is not None)["metadata"]["name"])
 
     def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
-        """See `Backend`; `kubectl cp` where sessions to one and the same pod keep breaking (said aloud)."""
-        from devenv.sync.roots import roots_of
-        from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimBusy, Owner
-        from devenv.sync.targets.configmap import ConfigMapTarget
-        from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
+        """See `Backend`."""
+        return self._agent_sessions.open_target(listener, take_over=take_over)
 
-        settings, identifier = self.project.settings, self.project.identifier
-        roots = [root.name for root in roots_of(self.project)]
-        if settings.sync.transport == "configmap":
-            return ConfigMapTarget(self.cluster(), self.namespace, identifier, roots)
-        owner = Owner(identifier, platform.node(), _user(), str(self.project.folder))
-        if settings.sync.transport == "kubectl-cp" or self._sessions_break():
-            return KubectlCopyTarget(
-                self.kubectl(),
-                self.namespace,
-                lambda: self._pod_of(AGENT),
-                AGENT,
-                owner,
-                roots=roots,
-                take_over=take_over,
-            )
-        options = AgentOptions(
-            claim="/devenv/claim",
-            airflow="/opt/airflow",
-            check=settings.check,
-            take_over=take_over,
-            vault_mount=settings.vault.mount,
-        )
+    def seed_keeper(self) -> SeedKeeper:
+        """See `Backend`: the file on the laptop and the Secret in the cluster."""
+        from devenv.vault.keeper import SeedKeeper
+
+        return SeedKeeper(self.project, self.cluster())
+
+    def stale_secrets(self) -> Sequence[StalePod]:
+        """See `Backend`."""
+        from devenv.vault import staleness
+
         try:
-            return AgentTarget(self._agent_session, listener, owner, roots, options)
-        except ClaimBusy:
-            self._sessions.clear()  # the session held; it is the claim that did not
-            raise
+            return staleness.look(self.project, self.cluster())
+        except DevenvError:
+            return ()  # it is not up, which the status shows
 
-    def _sessions_break(self) -> bool:
-        """Whether several sessions to one pod began within a short time: something between cuts them.
+    def renew_secrets(self, report: Reporter, *, restart: bool) -> None:
+        """See `Backend`: files in pods are as old as the pods, so those with old secrets are restarted."""
+        from devenv.platform.secrets import renew
 
-        Sessions that could not even begin do not count: the API server or the node is starting again.
-        """
-        if len(self._sessions) < _SESSIONS:
-            return False
-        (first, pod), (last, other) = self._sessions[0], self._sessions[-1]
-        breaks = pod == other and last - first < _SESSIONS_SECONDS
-        if breaks:
-            self.report(Notice("warning", "no session to the agent can be held open; syncing by `kubectl cp`, slower"))
-        self._sessions.clear()
-        return breaks
-
-    def _agent_session(self) -> Duplex:
-        """A session beside the DAG volume: the WebSocket, or kubectl's where that is not possible (said aloud)."""
-        from devenv.cluster.exec import exec_duplex
-        from devenv.cluster.kubectl import KubectlDuplex
-        from devenv.sync.targets.agent import agent_command
-
-        variables = self.project.environment.variables
-        try:
-            pod = self._pod_of(AGENT)
-            session: Duplex | None = None
-            if self.project.settings.sync.transport == "agent":
-                try:
-                    session = exec_duplex(self.cluster(), self.namespace, pod, AGENT, agent_command())
-                except ExecRefused as error:
-                    if not self.cluster().access.proxy:
-                        raise
-                    self.report(Notice("info", f"{error.message}; syncing over `kubectl exec`"))
-            if session is None:
-                session = KubectlDuplex(
-                    self.kubectl(), self.namespace, pod, AGENT, agent_command(), variables=variables
-                )
-            self._sessions.append((self.project.environment.monotonic(), pod))
-            return session
-        except AccessDenied:
-            raise
-        except (ClusterError, NotDeployed) as error:
-            raise DuplexClosed(error.message) from error
+        renew(self.project, self.cluster(), self.vault(), report, restart=restart)
 
     @contextmanager
-    def keep_reachable(self, report: Reporter) -> Iterator[None]:
-        """See `Backend`: forwards what no port of the node leads to, for as long as the watch runs."""
+    def during_watch(self, report: Reporter) -> Iterator[None]:
+        """See `Backend`."""
+        from devenv.cluster.pod_watch import PodObserver, pods_watched
+        from devenv.platform.pod_problems import PodTroubles
+        from devenv.vault.watching import VaultWatch
+
+        observers: list[PodObserver] = [PodTroubles(self.cluster(), report), VaultWatch(report)]
+        with self._forwarded(report), pods_watched(self.cluster(), self.namespace, observers):
+            yield
+
+    @contextmanager
+    def _forwarded(self, report: Reporter) -> Iterator[None]:
+        """Forwards the pages that no port of the node leads to."""
         published = self.published()
         deployed = {component_of(item) for item in self.workloads()}
         opened: dict[str, Forward] = {}
@@ -525,90 +472,14 @@ class PlatformBackend(ABC):
 
     def reconcile(self, report: Reporter) -> None:
         """See `Backend`: an image to rebuild, objects that the settings change."""
+        from devenv.boot.only_work import OnlyWork
         from devenv.boot.runner import run_steps
 
         self.image = ProjectImage(self.project)
         with self._rendering:
             self._objects = None
-        run_steps(self.up_steps(), _OnlyWork(report))
+        run_steps(self.up_steps(), OnlyWork(report))
 
     def build_output(self, step: str) -> Callable[[str], None]:
         """Takes lines of a program's output for a step."""
         return lambda line: self.report(Output(step, line))
-
-
-class _OnlyWork:
-    """A reporter that hears of a step only when there was something to do."""
-
-    def __init__(self, report: Reporter) -> None:
-        self._report = report
-        self._started: dict[str, StepStarted] = {}
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, StepStarted):
-            self._started[event.name] = event
-            return
-        if isinstance(event, StepFinished) and event.skipped:
-            self._started.pop(event.name, None)
-            return
-        if isinstance(event, (StepProgress, StepFinished, StepFailed, Output)):
-            started = self._started.pop(event.name, None)
-            if started is not None:
-                self._report(started)
-        self._report(event)
-
-
-def _component(workload: Object, pods: Objects) -> Component:
-    """A workload and its pods as one line."""
-    selector = workload["spec"]["selector"].get("matchLabels") or {}
-    own = [
-        pod
-        for pod in pods
-        if all((pod["metadata"].get("labels") or {}).get(key) == value for key, value in selector.items())
-    ]
-    statuses = [status for pod in own for status in pod["status"].get("containerStatuses") or []]
-    waits = [(pod, waiting) for pod in own if (waiting := diagnose(pod)) is not None]
-    health: Health = "running"
-    detail = ""
-    if int(workload["spec"].get("replicas", 1)) == 0:
-        health = "stopped"
-    elif not is_ready(workload):
-        health = "failed" if any(waiting.fatal for _, waiting in waits) else "starting"
-        detail = "; ".join(dict.fromkeys(waiting.text for _, waiting in waits)) or "waits for its pod"
-    containers = workload["spec"]["template"]["spec"]["containers"]
-    return Component(
-        name=component_of(workload) or workload["metadata"]["name"],
-        health=health,
-        detail=detail,
-        restarts=sum(int(status.get("restartCount") or 0) for status in statuses),
-        since=max((_ready_since(pod) for pod in own), default=0.0),
-        image=str(containers[0]["image"]),
-    )
-
-
-def _ready_since(pod: Object) -> float:
-    """When a pod's readiness last changed, in seconds since the epoch."""
-    from datetime import datetime
-
-    for condition in pod["status"].get("conditions") or []:
-        if condition["type"] == "Ready" and condition.get("lastTransitionTime"):
-            return datetime.fromisoformat(str(condition["lastTransitionTime"]).replace("Z", "+00:00")).timestamp()
-    return 0.0
-
-
-def waited(item: Object) -> Workload:
-    """An object as something to wait for."""
-    return Workload(item["kind"], item["metadata"]["name"])
-
-
-def images_of(item: Object) -> list[str]:
-    """The images that a workload's pods run."""
-    spec = item.get("spec", {}).get("template", {}).get("spec", {})
-    containers = (spec.get("initContainers") or []) + (spec.get("containers") or [])
-    return list(dict.fromkeys(container["image"] for container in containers))
-
-
-def _user() -> str:
-    with suppress(KeyError, OSError):
-        return getpass.getuser()
-    return str(os.getuid())

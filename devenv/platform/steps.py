@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from devenv.boot.step import Progress, Step
 from devenv.cluster.objects import Object, component_of, environment_of
 from devenv.errors import DevenvError, RefusedError
-from devenv.platform.backend import AGENT, images_of, waited
+from devenv.platform.agent_session import AGENT
 from devenv.platform.preflight import require_move
+from devenv.platform.status import images_of, waited
 from devenv.platform.waiting import ReadyWait
 
 if TYPE_CHECKING:

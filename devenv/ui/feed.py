@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from devenv.airflow.client import dag_path
 from devenv.backends.base import LogQuery
-from devenv.backends.context import cluster_of
 from devenv.errors import DevenvError
 from devenv.journal import JournalReader, journal_file
 from devenv.logs.scrub import Scrubber
@@ -294,14 +293,14 @@ def secret_names(project: Project, backend: Backend) -> tuple[list[dict[str, Any
     from devenv.vault.keeper import SeedKeeper
     from devenv.vault.store import SecretStore
 
-    store, silent, cluster = None, "", None
+    store, silent, keeper = None, "", SeedKeeper(project)
     try:
-        cluster = cluster_of(project, backend.name)
+        keeper = backend.seed_keeper()
         store = SecretStore(backend.vault(), project.settings.vault.mount)
         store.paths("devenv/")  # asks Vault whether it is there
     except DevenvError as error:
         store, silent = None, error.message
-    editor = SecretEditor(project, SeedKeeper(project, cluster), store)
+    editor = SecretEditor(project, keeper, store)
     return [{**dataclasses.asdict(entry), "readers": editor.readers(entry)} for entry in editor.entries()], silent
 
 

@@ -74,8 +74,11 @@ class FakeBackend:
         self.asked.append("reconcile")
         raise PlatformError("pip found no such package", hint="see requirements.txt")
 
+    def stale_secrets(self):
+        return ()
+
     @contextlib.contextmanager
-    def keep_reachable(self, report) -> Iterator[None]:
+    def during_watch(self, report) -> Iterator[None]:
         yield
 
 

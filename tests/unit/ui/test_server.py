@@ -25,6 +25,7 @@ from devenv.ui.feed import Feed
 from devenv.ui.server import PageServer
 from devenv.vault import seeds
 from devenv.vault.errors import VaultUnreachable
+from devenv.vault.keeper import SeedKeeper
 from devenv.verdict import Problem, Verdict
 
 
@@ -58,6 +59,12 @@ class FakeBackend:
 
     def airflow(self) -> FakeAirflow:
         return FakeAirflow()
+
+    def stale_secrets(self) -> tuple[()]:
+        return ()
+
+    def seed_keeper(self) -> SeedKeeper:
+        return SeedKeeper(self.project)
 
     def vault(self) -> object:
         raise VaultUnreachable("Vault does not run")
