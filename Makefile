@@ -25,10 +25,11 @@ test: .venv/made ## the tests that need no cluster
 test-cluster: .venv/made ## the tests on a real minikube
 	$(BIN)/pytest tests/contract tests/cluster -m cluster --timeout 1200 $(ARGS)
 
-lint: .venv/made ## ruff and mypy
+lint: .venv/made ## ruff, mypy, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: .venv/made ## put the code in order, and the reference in step with it
 	$(BIN)/ruff check --fix .

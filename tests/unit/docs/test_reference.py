@@ -68,3 +68,12 @@ def test_every_test_that_the_fault_table_names_is_there() -> None:
         for file, name in named
         if not (ROOT / file).is_file() or (name and f"def {name}(" not in (ROOT / file).read_text())
     ] == []
+
+
+def test_every_room_is_on_the_map_of_the_design_page() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    mapped = set(re.findall(r"^      ([a-z_]+)/?(?= )", page, re.MULTILINE))
+    rooms = {
+        path.stem for path in (ROOT / "devenv").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__", "__main__"} == mapped
