@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from devenv.components import page_name
 from devenv.errors import MissingError
 from devenv.events import Notice, Reporter
 from devenv.settings.schema import PortSettings
@@ -23,14 +24,9 @@ class NoPortFree(MissingError):
     code = "DEVENV-232"
 
 
-def pages(page: str) -> dict[str, int]:
-    """The components with a page, Airflow's first → the port inside their pods."""
-    return {page: 8080, "vault": 8200, "grafana": 3000, "prometheus": 9090, "flower": 5555}
-
-
 def wanted_port(component: str, ports: PortSettings) -> int:
     """The port that the settings want for a component."""
-    return int(getattr(ports, component, ports.airflow))
+    return int(getattr(ports, page_name(component)))
 
 
 def is_free(port: int) -> bool:

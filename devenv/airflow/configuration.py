@@ -7,8 +7,7 @@ What is rendered is a template: the secrets in it are names, `${FERNET_KEY}`, wh
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from devenv.airflow.releases import Release, sections_ever_known, was_ever_known
@@ -143,35 +142,6 @@ def airflow_config(
         _merge(config, {"openlineage": {"config_path": "", "disabled_for_operators": ""}})
     _merge(config, additions or {})
     _merge(config, settings.airflow.config)
-    return config
-
-
-def config_of_parts(parts: Iterable[str]) -> Config:
-    """The options of the components that are switched on (`Settings.parts`)."""
-    config: Config = {}
-    if "celery" in parts:
-        config["celery"] = {
-            "broker_url": "${CELERY_BROKER_URL}",
-            "worker_concurrency": 4,
-            # Only Flower's own pod gets it.
-            "flower_basic_auth": "${FLOWER_BASIC_AUTH}",
-        }
-    if "monitoring" in parts:
-        config["metrics"] = {
-            "statsd_on": True,
-            # The side-car; task pods, which must be able to end, have a Service in its place.
-            "statsd_host": "localhost",
-            "statsd_port": 9125,
-            "statsd_prefix": "airflow",
-            # dag_id and the like as labels.
-            "statsd_influxdb_enabled": True,
-            # Before 2.9.3 a tag that is a number ends a task's pod with an error (apache/airflow#40407); the first two
-            # are Airflow's own default.
-            "statsd_disabled_tags": "job_id,run_id,return_code",
-        }
-    if "lineage" in parts:
-        transport = {"type": "http", "url": "http://marquez:5000", "endpoint": "api/v1/lineage"}
-        config["openlineage"] = {"transport": json.dumps(transport), "namespace": "airflow"}
     return config
 
 

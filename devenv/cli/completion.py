@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from devenv.cli.context import console, project_from
+from devenv.components import BASE, BY_NAME, PAGE_NAMES
 from devenv.errors import DevenvError
-
-_COMPONENTS = ("scheduler", "webserver", "triggerer", "postgres", "vault", "agent")
 
 
 class Shell(str, Enum):
@@ -51,18 +50,27 @@ def complete_logs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Components and DAGs; after a DAG, its tasks."""
     words = ctx.params.get("names") or ()
     dags = _known()
-    found = dags.get(words[0], ()) if words and words[0] in dags else (*_COMPONENTS, *dags)
+    found = dags.get(words[0], ()) if words and words[0] in dags else (*_workloads(), *dags)
     return [name for name in found if name.startswith(incomplete)]
 
 
 def complete_component(incomplete: str) -> list[str]:
     """Components that begin so."""
-    return [name for name in _COMPONENTS if name.startswith(incomplete)]
+    return [name for name in _workloads() if name.startswith(incomplete)]
 
 
 def complete_page(incomplete: str) -> list[str]:
     """Pages of `devenv open` that begin so."""
-    return [name for name in ("airflow", "vault", "grafana", "prometheus", "flower") if name.startswith(incomplete)]
+    return [name for name in PAGE_NAMES if name.startswith(incomplete)]
+
+
+def _workloads() -> tuple[str, ...]:
+    """Those of the base, and of the components that the project switches on."""
+    try:
+        parts = project_from().settings.parts
+    except DevenvError:
+        parts = ()
+    return tuple(workload for each in (BASE, *(BY_NAME[part] for part in parts)) for workload in each.workloads)
 
 
 def _known() -> dict[str, tuple[str, ...]]:

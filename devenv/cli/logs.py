@@ -12,17 +12,12 @@ import typer
 
 from devenv.cli.completion import complete_logs
 from devenv.cli.context import backend_from, console, project_from, session
+from devenv.components import WORKLOADS
 from devenv.errors import UsageError
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
     from devenv.events import LogLine
-
-# What a platform may have; what is not there has no lines. Other names are DAGs.
-COMPONENTS = (
-    *("scheduler", "webserver", "api-server", "triggerer", "dag-processor", "postgres", "vault", "agent", "task"),
-    *("worker", "flower", "redis", "statsd", "prometheus", "alertmanager", "grafana", "marquez", "image"),
-)
 
 
 class PatternInvalid(UsageError):
@@ -72,14 +67,14 @@ def command(
     back = since_seconds(since, now) if since else None
     backend = backend_from(project_from())
     chosen = tuple(names or ())
-    if chosen and chosen[0] not in COMPONENTS:
+    if chosen and chosen[0] not in WORKLOADS:
         from devenv.airflow.client import DagUnknown
 
         after = now - back if back else 0.0
         try:
             _task(backend, chosen, run=run, attempt=attempt, follow=follow, pattern=pattern, after=after)
         except DagUnknown as error:
-            near = difflib.get_close_matches(chosen[0], COMPONENTS, 1, 0.7)
+            near = difflib.get_close_matches(chosen[0], WORKLOADS, 1, 0.7)
             if not near:
                 raise
             raise NotAComponent(
@@ -87,12 +82,12 @@ def command(
                 hint=f"devenv logs {near[0]}",
             ) from error
         return
-    unknown = [name for name in chosen if name not in COMPONENTS]
+    unknown = [name for name in chosen if name not in WORKLOADS]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], COMPONENTS, 1, 0.5)
+        near = difflib.get_close_matches(unknown[0], WORKLOADS, 1, 0.5)
         raise NotAComponent(
             f"{unknown[0]!r} is no component" + (f"; did you mean {near[0]}?" if near else ""),
-            hint=f"devenv logs {near[0]}" if near else f"the components are {', '.join(COMPONENTS)}",
+            hint=f"devenv logs {near[0]}" if near else f"the components are {', '.join(WORKLOADS)}",
         )
     from devenv.backends.base import LogQuery
 

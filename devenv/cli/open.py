@@ -12,16 +12,10 @@ import typer
 
 from devenv.cli.completion import complete_page
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.components import PAGE_NAMES, PAGES, page_name
 from devenv.errors import UsageError
 from devenv.events import Notice
 
-_LOGINS = {
-    "airflow": "devenv env --reveal",
-    "vault": "devenv env --reveal",
-    "grafana": "devenv secrets get grafana/admin --reveal",
-    "flower": "devenv secrets get flower/login --reveal",
-}
-"""Page → what tells user and password; Prometheus has no login."""
 # A text browser would take the terminal over, so that these show no page.
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")
 
@@ -37,7 +31,7 @@ def command(
     page: Annotated[
         str,
         typer.Argument(
-            metavar="PAGE", help="airflow, vault, grafana, prometheus or flower.", autocompletion=complete_page
+            metavar="PAGE", help=f"{', '.join(PAGE_NAMES[:-1])} or {PAGE_NAMES[-1]}.", autocompletion=complete_page
         ),
     ] = "airflow",
     show: Annotated[bool, typer.Option("--print", help="Only print the URL.")] = False,
@@ -50,9 +44,7 @@ def command(
     status = backend_from(project_from()).status()
     urls = pages(status.urls)
     if page not in urls and status.state in ("up", "partly"):
-        from devenv import ports
-
-        forwarded = {item.name for item in status.components} & set(ports.pages("airflow"))
+        forwarded = {page_name(item.name) for item in status.components if item.name in PAGES}
         if not urls or page in forwarded:
             raise NoSuchPage(f"nothing on this machine leads to {page} now", hint="`devenv watch` does.")
     if page not in urls:
@@ -65,15 +57,16 @@ def command(
         )
     console().print(urls[page])
     console().record("page", {"name": page, "url": urls[page]})
-    if page in _LOGINS:
-        reporter_from()(Notice("info", f"who logs in to {page}", hint=_LOGINS[page]))
+    login = next(about.login for workload, about in PAGES.items() if page_name(workload) == page)
+    if login:
+        reporter_from()(Notice("info", f"user and password of {page}", hint=login))
     if not show and has_display(session().environment.variables):
         webbrowser.open(urls[page])
 
 
 def pages(urls: Mapping[str, str]) -> dict[str, str]:
-    """The URLs by the names that people use: Airflow's page is `airflow`, whichever component serves it."""
-    return {"airflow" if name in ("webserver", "api-server") else name: url for name, url in urls.items()}
+    """The URLs by the names that people use."""
+    return {page_name(name): url for name, url in urls.items()}
 
 
 def has_display(variables: Mapping[str, str], platform: str = sys.platform) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from devenv.cli.context import backend_from, console, project_from
+from devenv.components import BY_NAME, OPTIONAL
 from devenv.errors import DevenvError
 from devenv.events import Notice
 
@@ -36,13 +37,11 @@ class Executor(str, Enum):
     CeleryExecutor = "CeleryExecutor"
 
 
-class Part(str, Enum):
-    """What `--with` takes."""
-
-    monitoring = "monitoring"
-    lineage = "lineage"
-    celery = "celery"
-    ha = "ha"
+if TYPE_CHECKING:
+    Part = str
+else:
+    Part = Enum("Part", {name: name for name in BY_NAME}, type=str)
+    """What `--with` takes; a member equals its name."""
 
 
 def command(
@@ -67,7 +66,11 @@ def command(
     ] = None,
     parts: Annotated[
         list[Part] | None,
-        typer.Option("--with", metavar="PART", help="monitoring, lineage, celery or ha; may be repeated."),
+        typer.Option(
+            "--with",
+            metavar="PART",
+            help=f"{', '.join([*BY_NAME][:-1])} or {[*BY_NAME][-1]}; may be repeated.",
+        ),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Airflow's port on 127.0.0.1.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.")] = False,
@@ -158,8 +161,8 @@ def _settings(
 ) -> dict[str, Any]:
     """The flags as settings; what is not given is None."""
     wanted = set(parts or ())
-    components = [part.value for part in (Part.monitoring, Part.lineage) if part in wanted]
-    if Part.celery in wanted and executor is None:
+    components = [component.name for component in OPTIONAL if component.by == "components" and component.name in wanted]
+    if "celery" in wanted and executor is None:
         executor = Executor.CeleryExecutor
     if context is not None and backend is None:
         backend = BackendName.kubernetes
@@ -169,7 +172,7 @@ def _settings(
         "kubernetes.context": context,
         "airflow.version": version,
         "airflow.executor": executor.value if executor else None,
-        "airflow.schedulers": 2 if Part.ha in wanted else None,
+        "airflow.schedulers": 2 if "ha" in wanted else None,
         "components": components or None,
         "ports.airflow": port,
     }

@@ -131,7 +131,7 @@ class LocalSession:
         return self.postgres.noted_release(self.postgres.install(lambda _line: None), self.ports().postgres)
 
     def database_url(self) -> dict[str, str]:
-        """Where the metadata database is, in the words of the seeds (`devenv.vault.seeds.platform_secrets`)."""
+        """Where the metadata database is, in the words of the seeds (`devenv.vault.platform_secrets.values`)."""
         if self.postgres is None:
             return {"SQL_ALCHEMY_CONN": f"sqlite:///{self.places.data / 'airflow.db'}"}
         return {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(self.ports().postgres)}

@@ -17,6 +17,7 @@ from devenv.backends.base import Component, EnvironmentStatus, LogQuery
 from devenv.cluster.errors import ClusterError, ClusterUnreachable, ContextMissing
 from devenv.cluster.kinds import starts_pods
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
+from devenv.components import PAGES
 from devenv.errors import DevenvError
 from devenv.events import Notice, Output, Reporter
 from devenv.platform.agent_session import AGENT, AgentSessions
@@ -266,7 +267,7 @@ class PlatformBackend(ABC):
     def _urls(self, components: set[str]) -> dict[str, str]:
         # Not the forwards of this process: they end with it.
         open_here = {**ports.held(self.project.state_folder), **self.published()}
-        names = [name for name in ports.pages(self.release.page) if name in components and name in open_here]
+        names = [name for name in PAGES if name in components and name in open_here]
         return {name: f"http://127.0.0.1:{open_here[name]}" for name in names}
 
     def url(self, component: str) -> str:
@@ -289,11 +290,11 @@ class PlatformBackend(ABC):
     def _forward(self, component: str, port: int) -> Forward:
         from devenv.cluster.forward import Forward
 
-        target = ports.pages(self.release.page).get(component)
-        if target is None:
+        page = PAGES.get(component)
+        if page is None:
             raise NotDeployed(f"{component} has no page", hint="devenv status")
         labels = f"app.kubernetes.io/component={component}"
-        return Forward(self.cluster(), self.namespace, labels, target, port)
+        return Forward(self.cluster(), self.namespace, labels, page.port, port)
 
     def airflow(self) -> AirflowClient:
         """See `Backend`."""
@@ -323,7 +324,7 @@ class PlatformBackend(ABC):
 
     def known_secrets(self) -> Sequence[str]:
         """See `Backend`: everything in Vault but the platform's plain words ("airflow", "5432")."""
-        from devenv.vault import seeds
+        from devenv.vault import platform_secrets, seeds
 
         try:
             document = self._seed_document()
@@ -332,7 +333,7 @@ class PlatformBackend(ABC):
         generated = {str(value) for value in document["generated"].values()}
         plain = {
             value
-            for values in seeds.platform_secrets(self.project, document["generated"]).values()
+            for values in platform_secrets.values(self.project.settings, document["generated"]).values()
             for value in values.values()
         } - generated
         given = {str(value) for values in document["secrets"].values() for value in values.values()}
@@ -455,7 +456,7 @@ class PlatformBackend(ABC):
         deployed = {component_of(item) for item in self.workloads()}
         opened: dict[str, Forward] = {}
         try:
-            for component in ports.pages(self.release.page):
+            for component in PAGES:
                 if component in published or component not in deployed:
                     continue
                 wanted = ports.wanted_port(component, self.project.settings.ports)

@@ -20,8 +20,6 @@ from devenv.project import Project
 REQUIREMENTS = "requirements.txt"
 PACKAGES = "packages.txt"
 PLUGINS = "plugins"
-LINEAGE = "apache-airflow-providers-openlineage"
-"""Installed where lineage is asked for; the published images have it, and pip then changes nothing."""
 
 _LAST_LINES = 20
 _CERTIFICATES = "certificates.pem"
@@ -55,7 +53,7 @@ class ProjectImage:
     @property
     def name(self) -> str:
         """What Airflow's pods run: the release's own image where nothing is to be added."""
-        if not self._project.settings.sends_lineage and not any(True for _ in self._inputs()):
+        if not self._project.settings.packages and not any(True for _ in self._inputs()):
             return self._project.settings.airflow_image
         return f"devenv/{self._project.identifier}:{self._digest()}"
 
@@ -84,8 +82,9 @@ class ProjectImage:
                 ),
                 "USER airflow",
             ]
-        # Beside a requirement with a version, the name alone asks for nothing more.
-        wanted = [LINEAGE] if settings.sends_lineage else []
+        # Beside a requirement with a version, the name alone asks for nothing more; where the image has the package,
+        # pip changes nothing.
+        wanted = list(settings.packages)
         given = (folder / REQUIREMENTS).is_file()
         if given or wanted:
             if self._certificates() is not None:
@@ -179,8 +178,7 @@ class ProjectImage:
 
     def _what(self) -> str:
         names = [name for name in (REQUIREMENTS, PACKAGES) if (self._project.folder / name).is_file()]
-        if self._project.settings.sends_lineage:
-            names.append(LINEAGE)
+        names += self._project.settings.packages
         return " and ".join(names) or f"{PLUGINS}/"
 
     def _has_plugins(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv import process
-from devenv.airflow.configuration import airflow_config, cluster_layout, config_of_parts, render
+from devenv.airflow.configuration import airflow_config, cluster_layout, render
 from devenv.airflow.releases import Release
 from devenv.cluster.objects import (
     DATABASE_CLAIM,
@@ -24,26 +24,12 @@ from devenv.cluster.objects import (
     Object,
     Objects,
 )
+from devenv.components import BASE, BY_NAME
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import Settings
 
 _BASE_NAMESPACE = "airflow"
-_BASE_IMAGES = {
-    "airflow": "apache/airflow",
-    "postgres": "postgres",
-    "vault": "hashicorp/vault",
-    "redis": "redis",
-    "statsd_exporter": "prom/statsd-exporter",
-    "prometheus": "prom/prometheus",
-    "alertmanager": "prom/alertmanager",
-    "grafana": "grafana/grafana",
-    "marquez": "marquezproject/marquez",
-}
-_IMAGES_OF_PARTS = {"redis": "celery", "marquez": "lineage"} | dict.fromkeys(
-    ("statsd_exporter", "prometheus", "alertmanager", "grafana"), "monitoring"
-)
-"""Which component has an image; the others are of the base."""
 _FROM_CONFIGMAP = "minikube/components/configmap-dags"
 _POSTGRES_SECRETS = "postgres/secrets.json"
 _HOME = "/opt/airflow"
@@ -113,7 +99,7 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 
 def _airflow_cfg(settings: Settings, parsed_files: int) -> str:
-    additions = config_of_parts(settings.parts)
+    additions = {section: options for part in settings.parts for section, options in BY_NAME[part].options.items()}
     config = airflow_config(settings, cluster_layout(settings), parsed_files=parsed_files, additions=additions)
     return render(config, heading=_HEADING.removeprefix("# "))
 
@@ -130,7 +116,8 @@ def _secrets_list(settings: Settings, role: str = "") -> str:
 
 def _kustomization(project: Project, release: Release, airflow_image: str) -> dict[str, Any]:
     settings = project.settings
-    images = {part: getattr(settings.images, part) for part in _BASE_IMAGES} | {"airflow": airflow_image}
+    used = _used_images(settings)
+    images = {setting: getattr(settings.images, setting) for setting in used} | {"airflow": airflow_image}
     content: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -148,7 +135,7 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
             {"pairs": {ENVIRONMENT_LABEL: project.identifier}, "includeTemplates": True, "includeSelectors": False}
         ],
         "commonAnnotations": {FOLDER_ANNOTATION: str(project.folder)},
-        "images": [{"name": name, **_image(images[part])} for part, name in _used_images(settings).items()],
+        "images": [{"name": name, **_image(images[setting])} for setting, name in used.items()],
         "configMapGenerator": list(_config_maps(settings)),
         "patches": list(_patches(settings, release)),
     }
@@ -157,7 +144,8 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
 
 def _used_images(settings: Settings) -> dict[str, str]:
     """Setting under `[images]` → the name that the manifests have for it."""
-    return {part: name for part, name in _BASE_IMAGES.items() if _IMAGES_OF_PARTS.get(part) in (None, *settings.parts)}
+    switched_on = (BASE, *(BY_NAME[part] for part in settings.parts))
+    return {setting: name for component in switched_on for setting, name in component.images.items()}
 
 
 def _components(settings: Settings, release: Release) -> tuple[str, ...]:

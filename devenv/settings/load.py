@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 from pydantic.fields import FieldInfo
 
+from devenv.components import env_files
 from devenv.environment import Environment
 from devenv.errors import UsageError
 from devenv.settings.schema import Section, Settings, describe
@@ -40,8 +41,6 @@ _FLAG_NAMES = {
     "components": "with",
     "ports.airflow": "port",
 }
-# Env files of the platform's own secrets: a further secret must not take one of these names.
-_PLATFORM_FILES = ("kyuubi.env", "pg.env", "slack.env")
 
 
 class SettingsError(UsageError):
@@ -473,7 +472,7 @@ def _contradictions(settings: Settings, effective: Effective) -> Iterator[Proble
     )
     yield from _twice(
         (
-            *((("vault", "secrets"), name) for name in _PLATFORM_FILES),
+            *((("vault", "secrets"), name) for name in env_files()),
             *((("vault", "secrets", name, "file"), secret.file) for name, secret in settings.vault.secrets.items()),
         ),
         "the file {} is already taken",

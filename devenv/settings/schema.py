@@ -11,9 +11,11 @@ import itertools
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from devenv.components import OPTIONAL
 
 ConfigValue = str | int | float | bool
 
@@ -242,7 +244,10 @@ class TerminalSettings(Section):
     """Show a desktop notification when a file breaks or is repaired."""
 
 
-Component = Literal["monitoring", "lineage"]
+if TYPE_CHECKING:
+    ComponentName = str
+else:
+    ComponentName = Literal[tuple(component.name for component in OPTIONAL if component.by == "components")]
 
 
 class Settings(Section):
@@ -252,7 +257,7 @@ class Settings(Section):
     """Where Airflow runs; auto takes minikube where Docker and minikube are there, else local."""
     name: KubernetesName | None = None
     """The environment's name; without it, made from the folder's."""
-    components: tuple[Component, ...] = Field(default=(), strict=False)
+    components: tuple[ComponentName, ...] = Field(default=(), strict=False)
     """Further parts of the platform: "monitoring", "lineage"."""
     airflow: AirflowSettings = AirflowSettings()
     images: ImageSettings = ImageSettings()
@@ -267,14 +272,25 @@ class Settings(Section):
     @property
     def parts(self) -> tuple[str, ...]:
         """The folders of `minikube/components` that these settings switch on, besides the release's own."""
-        celery = ("celery",) if self.airflow.executor == "CeleryExecutor" else ()
-        several = ("ha",) if self.airflow.schedulers > 1 else ()
-        return (*celery, *several, *self.components)
+        implied = {"celery": self.airflow.executor == "CeleryExecutor", "ha": self.airflow.schedulers > 1}
+        return tuple(
+            component.name for component in OPTIONAL if component.name in self.components or implied.get(component.name)
+        )
 
     @property
     def sends_lineage(self) -> bool:
         """Whether OpenLineage's provider is asked for: by the component, or by options of its own."""
         return "lineage" in self.components or "openlineage" in self.airflow.config
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Python packages that Airflow's image needs for the components, or for options of theirs that are set."""
+        return tuple(
+            package
+            for component in OPTIONAL
+            if component.name in self.parts or set(component.options) & set(self.airflow.config)
+            for package in component.packages
+        )
 
     @property
     def airflow_image(self) -> str:

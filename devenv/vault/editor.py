@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from devenv.project import Project
-from devenv.vault import layout, seeds
+from devenv.vault import layout, platform_secrets, seeds
 from devenv.vault.errors import SecretMissing, SecretProtected, SeedsInvalid
 from devenv.vault.importing import connection_uri
 from devenv.vault.keeper import SeedKeeper
@@ -157,7 +157,7 @@ class SecretEditor:
 
     def read_given(self) -> dict[str, dict[str, str]]:
         """Everything that is not the platform's own, as it is in Vault (or, when that does not run, in the seeds)."""
-        platform = seeds.platform_secrets(self._project, self._seeds.generated)
+        platform = platform_secrets.values(self._project.settings, self._seeds.generated)
         given: dict[str, dict[str, str]] = {}
         everything = self._store.read_all() if self._store is not None else seeds.resolve(self._seeds)
         for path, values in everything.items():
@@ -185,7 +185,7 @@ class SecretEditor:
             resolved = {**(self._store.read(path) or {}), **resolved}
             self._store.write(path, resolved)
         else:
-            resolved = {**seeds.platform_secrets(self._project, changed.generated).get(path, {}), **resolved}
+            resolved = {**platform_secrets.values(self._project.settings, changed.generated).get(path, {}), **resolved}
         self._keeper.publish_path(path, resolved)
 
     def remove(self, path: str, key: str | None) -> None:
@@ -202,7 +202,7 @@ class SecretEditor:
             self._require_changeable(path, each, force=True)
         self._keep(self._seeds.without(path, key))
         left = {} if key is None else {each: text for each, text in held.items() if each != key}
-        platform = seeds.platform_secrets(self._project, self._seeds.generated).get(path, {})
+        platform = platform_secrets.values(self._project.settings, self._seeds.generated).get(path, {})
         left = {**{each: text for each, text in platform.items() if key in (None, each)}, **left}
         if self._store is not None:
             if left:
@@ -218,7 +218,7 @@ class SecretEditor:
     def _held(self) -> dict[str, dict[str, str]]:
         if self._store is not None:
             return self._store.read_all()
-        held: dict[str, dict[str, str]] = seeds.platform_secrets(self._project, self._seeds.generated)
+        held: dict[str, dict[str, str]] = platform_secrets.values(self._project.settings, self._seeds.generated)
         for path, values in self._seeds.given().items():
             held.setdefault(path, {}).update(dict.fromkeys(values, ""))
         return held

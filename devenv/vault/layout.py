@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from devenv.resources import platform_folder
+from devenv.components import secret_entries
 from devenv.settings.schema import VaultSettings
 from devenv.vault import programs
 
@@ -37,10 +37,10 @@ def secrets_list(settings: VaultSettings, parts: Iterable[str] = ()) -> dict[str
         parts: the components that are switched on (`Settings.parts`); each may have a `secrets.json` of its own.
     """
     listing: dict[str, Any] = json.loads((programs.folder() / "secrets.json").read_text(encoding="utf-8"))
-    for part in parts:
-        own = platform_folder() / "components" / part / "secrets.json"
-        if own.exists():
-            listing["secrets"] += json.loads(own.read_text(encoding="utf-8"))
+    listing["secrets"] = [
+        {key: value for key, value in entry.items() if key not in ("values", "generated")}
+        for entry in secret_entries(parts)
+    ]
     listing["mount"] = settings.mount
     for secret in settings.secrets.values():
         entry: dict[str, Any] = {"path": secret.path, "file": secret.file, "keys": list(secret.keys)}

@@ -18,7 +18,7 @@ from devenv.vault.errors import VaultDenied
 _PATIENCE_SECONDS = 15.0
 
 Database = Callable[[], Mapping[str, str]]
-"""Where the metadata database is now, see `seeds.platform_secrets`."""
+"""Where the metadata database is now, see `platform_secrets.values`."""
 
 
 class LocalSeeder:

@@ -25,7 +25,6 @@ import hashlib
 import hmac
 import json
 import os
-import secrets as random
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,7 @@ from typing import Any, Literal, Union
 from devenv import process
 from devenv.errors import CommandFailed, DevenvError
 from devenv.project import Project
-from devenv.vault import layout
+from devenv.vault import layout, platform_secrets
 from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
 
 if sys.version_info >= (3, 11):
@@ -111,24 +110,6 @@ class Seeds:
         return replace(self, kept={each: values for each, values in kept.items() if values})
 
 
-def generate() -> dict[str, str]:
-    """Random keys and passwords for a new environment; safe in URLs and in `airflow.cfg`."""
-    return {
-        "fernet_key": base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
-        "webserver_secret_key": random.token_hex(32),
-        "jwt_secret": random.token_hex(32),
-        "postgres_password": random.token_hex(16),
-        "admin_password": random.token_hex(8),
-        "kyuubi_password": random.token_hex(16),
-        "root_token": random.token_hex(20),
-        "login_key": random.token_hex(32),
-        "broker_password": random.token_hex(16),
-        "flower_password": random.token_hex(8),
-        "grafana_password": random.token_hex(8),
-        "revision_key": random.token_hex(16),
-    }
-
-
 def load_or_create(project: Project, existing: Mapping[str, Any] | None = None) -> Seeds:
     """The seeds of an environment; what is missing is generated, and the file on the laptop written.
 
@@ -148,7 +129,7 @@ def load_or_create(project: Project, existing: Mapping[str, Any] | None = None) 
             _require_private(path)
             known = _read(path)
         document = decode_secret(existing) if existing is not None else {}
-        generated = {**generate(), **known.get("generated", {}), **document.get("generated", {})}
+        generated = {**platform_secrets.generate(), **known.get("generated", {}), **document.get("generated", {})}
         kept = _values(known["secrets"], path) if "secrets" in known else _recovered(project, generated, document)
         seeds = Seeds(generated=generated, kept=kept, file=_user_file(project))
         if known.get("generated") != generated or "secrets" not in known:
@@ -239,66 +220,13 @@ def _print(command: Command, what: str, variables: Mapping[str, str] | None) -> 
     return text
 
 
-def platform_secrets(
-    project: Project, generated: Mapping[str, str], database: Mapping[str, str] | None = None
-) -> dict[str, dict[str, str]]:
-    """What the platform itself needs, by path: generated values and defaults that let a fresh environment run.
-
-    Args:
-        project: whose.
-        generated: see `generate`.
-        database: where the metadata database is when it is not the cluster's: `POSTGRES_HOST`, `POSTGRES_PORT`, or
-            a whole `SQL_ALCHEMY_CONN`.
-    """
-    return {
-        layout.DATABASE: {
-            "POSTGRES_HOST": "postgres",
-            "POSTGRES_PORT": "5432",
-            "POSTGRES_DB": "airflow",
-            "POSTGRES_USER": "airflow",
-            "POSTGRES_PASSWORD": generated["postgres_password"],
-            **(database or {}),
-        },
-        layout.CORE: {
-            "FERNET_KEY": generated["fernet_key"],
-            "WEBSERVER_SECRET_KEY": generated["webserver_secret_key"],
-            "JWT_SECRET": generated["jwt_secret"],
-        },
-        layout.ADMIN: {
-            "AIRFLOW_ADMIN_USER": project.settings.airflow.user,
-            "AIRFLOW_ADMIN_PASSWORD": generated["admin_password"],
-        },
-        "kyuubi/database": {
-            "KYUUBI_HOST": "kyuubi",
-            "KYUUBI_PORT": "10009",
-            "KYUUBI_DATABASE": "default",
-            "KYUUBI_USER": "airflow",
-            "KYUUBI_PASSWORD": generated["kyuubi_password"],
-        },
-        "slack/webhook": {"SLACK_WEBHOOK_URL": ""},
-        **_secrets_of_parts(project, generated),
-    }
-
-
-def _secrets_of_parts(project: Project, generated: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """What the components need that are switched on."""
-    found: dict[str, dict[str, str]] = {}
-    user, parts = project.settings.airflow.user, project.settings.parts
-    if "celery" in parts:
-        found["celery/broker"] = {"BROKER_PASSWORD": generated["broker_password"]}
-        found["flower/login"] = {"FLOWER_USER": user, "FLOWER_PASSWORD": generated["flower_password"]}
-    if "monitoring" in parts:
-        found["grafana/admin"] = {"GRAFANA_USER": user, "GRAFANA_PASSWORD": generated["grafana_password"]}
-    return found
-
-
 def all_secrets(project: Project, seeds: Seeds, database: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
     """Everything that Vault holds: the platform's values, with the user's over them.
 
     Raises:
         SeedCommandFailed: a command that should print one failed.
     """
-    merged = platform_secrets(project, seeds.generated, database)
+    merged = platform_secrets.values(project.settings, seeds.generated, database)
     for path, values in resolve(seeds, project.environment.variables).items():
         merged.setdefault(path, {}).update(values)
     return merged
@@ -388,7 +316,7 @@ def _recovered(
     project: Project, generated: Mapping[str, str], document: Mapping[str, Any]
 ) -> dict[str, dict[str, Value]]:
     """The user's values from what a cluster still knows: everything that the platform did not put there itself."""
-    platform = platform_secrets(project, generated)
+    platform = platform_secrets.values(project.settings, generated)
     recovered: dict[str, dict[str, Value]] = {}
     for path, values in document.get("secrets", {}).items():
         own = {key: text for key, text in values.items() if platform.get(path, {}).get(key) != text}

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from devenv.airflow.configuration import config_of_parts
+from devenv.components import ALL, BY_NAME, OPTIONAL, WORKLOADS, page_name
 from devenv.environment import Environment
 from devenv.platform.overlay import write_overlay
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import AirflowSettings, SecretFile, Settings, SyncSettings, VaultSettings
-from devenv.vault import layout, seeds
+from devenv.vault import layout, platform_secrets, seeds
 
 COMPONENTS = platform_folder() / "components"
 CELERY = Settings(airflow=AirflowSettings(executor="CeleryExecutor"))
@@ -92,7 +92,7 @@ def test_the_database_does_not_restart_for_what_others_fetch(tmp_path: Path) -> 
 
 def test_only_who_needs_it_reads_the_brokers_password(project_folder: Path) -> None:
     project = Project(folder=project_folder, settings=CELERY, environment=Environment())
-    document = seeds.seed_document(project, seeds.Seeds(generated=seeds.generate()))
+    document = seeds.seed_document(project, seeds.Seeds(generated=platform_secrets.generate()))
     assert document["secrets"]["flower/login"]["FLOWER_USER"] == "admin"
     allowed = {name for name, policy in document["policies"].items() if "celery/broker" in policy}
     assert allowed == {f"devenv-{name}" for name in ("scheduler", "worker", "flower", "redis")}
@@ -188,5 +188,20 @@ def test_lineage_goes_to_marquez_unless_the_user_says_otherwise(project_folder: 
         assert openlineage["config_path"] == ""
 
 
-def test_no_part_has_options_when_none_is_on() -> None:
-    assert config_of_parts(()) == {}
+def test_each_entry_of_the_table_names_what_there_is() -> None:
+    kustomized = {path.name for path in COMPONENTS.iterdir() if (path / "kustomization.yaml").exists()}
+    assert set(BY_NAME) <= kustomized
+    settings = Settings()
+    for component in ALL:
+        assert set(component.images) <= set(dict(settings.images)), component.name
+        assert {page_name(workload) for workload in component.pages} <= set(dict(settings.ports)), component.name
+        assert set(component.pages) <= set(component.workloads), component.name
+    for component in OPTIONAL:
+        documents = [
+            document
+            for path in sorted((COMPONENTS / component.name).glob("*.yaml"))
+            for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+            if document and document["kind"] in ("Deployment", "StatefulSet") and "containers" in str(document)
+        ]
+        own = {document["metadata"]["name"] for document in documents if document["apiVersion"] == "apps/v1"}
+        assert own <= set(WORKLOADS), f"{component.name} has pods that `devenv logs` does not know"
