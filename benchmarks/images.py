@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from devenv.cluster.access import kubeconfig_paths
 from devenv.environment import Environment
 from devenv.minikube.images import Loader, full_name
 from devenv.minikube.program import Minikube
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     profile = options.profile or running_profile()
     environment = Environment()
-    minikube = Minikube(profile, environment)
+    minikube = Minikube(profile, environment, kubeconfig_paths(environment.variables, environment.home)[0])
     remove = ["docker", "exec", profile, "ctr", "-n", "k8s.io", "images", "rm", "--sync", full_name(ADDED)]
     seconds: dict[str, list[float]] = {"minikube image load": [], "whole": [], "lacking": []}
     for round_ in range(options.rounds):

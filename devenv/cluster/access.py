@@ -287,6 +287,25 @@ def single_context(context: str, namespace: str, paths: list[Path]) -> str:
     return str(yaml.safe_dump(document, sort_keys=False))
 
 
+def context_entries(context: str, paths: list[Path]) -> dict[str, dict[str, Any]] | None:
+    """A context's `cluster` and `user`, files that they name by absolute paths; None where there is none of that name.
+
+    Raises:
+        ContextMissing: a file cannot be read.
+    """
+    documents = _read(paths)
+    chosen = _named(documents, "contexts", context)
+    if chosen is None:
+        return None
+    about = chosen[1].get("context") or {}
+    entries: dict[str, dict[str, Any]] = {}
+    for kind, key in (("clusters", "cluster"), ("users", "user")):
+        found = _named(documents, kind, str(about.get(key, "")))
+        entry = _absolute(found[0], found[1].get(key) or {}) if found else {}
+        entries[key] = {name: value for name, value in entry.items() if name != "extensions"}
+    return entries
+
+
 def _absolute(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     names = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
     return {key: str(folder / value) if key in names and value else value for key, value in entry.items()}

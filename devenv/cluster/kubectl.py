@@ -7,6 +7,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from devenv.duplex import DuplexClosed
 from devenv.errors import ProgramMissing
@@ -17,22 +18,28 @@ _LAST_WORDS = 16 * 1024
 
 
 def kubectl_command(
-    context: str, variables: Mapping[str, str] | None = None, *, minikube_profile: str | None = None
+    context: str,
+    variables: Mapping[str, str] | None = None,
+    *,
+    minikube_profile: str | None = None,
+    kubeconfig: Path | None = None,
 ) -> list[str]:
     """The words with which kubectl is called for a context, never for the current one.
 
     Args:
         context: the context's name.
         variables: where PATH is looked up; without it, devenv's own.
+        kubeconfig: the file that has the context; without it, those of the user.
         minikube_profile: where kubectl is not installed, `minikube kubectl` of this profile serves as one.
 
     Raises:
         ProgramMissing: there is neither.
     """
+    flags = [*(["--kubeconfig", str(kubeconfig)] if kubeconfig else []), "--context", context]
     if which("kubectl", variables):
-        return ["kubectl", "--context", context]
+        return ["kubectl", *flags]
     if minikube_profile is not None and which("minikube", variables):
-        return ["minikube", "-p", minikube_profile, "kubectl", "--", "--context", context]
+        return ["minikube", "-p", minikube_profile, "kubectl", "--", *flags]
     raise ProgramMissing("kubectl", hint="Install it: https://kubernetes.io/docs/tasks/tools/")
 
 

@@ -175,7 +175,7 @@ def claims(found: Objects) -> Finding:
         if phase != "Bound":
             return failure(
                 f"the claim {name} is {str(phase).lower()}: no storage class serves it",
-                "minikube addons enable storage-provisioner; or set [kubernetes] storage_class",
+                "devenv up   brings minikube's own back; elsewhere, set [kubernetes] storage_class",
             )
     return ok(", ".join(CLAIMS))
 

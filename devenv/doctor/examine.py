@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from devenv.doctor import cluster, laptop, network, platform, sync
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped
 from devenv.errors import DevenvError
+from devenv.minikube.backend import MinikubeBackend
+from devenv.platform.backend import PlatformBackend
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
@@ -35,8 +37,7 @@ def all_checks(
     elif project is not None:
         folder = project.folder
         found.append(Check("project", "Project", lambda: ok(str(folder))))
-    on_cluster = backend is not None and backend.name != "local"
-    on_minikube = backend.name == "minikube" if backend is not None else _wants_minikube(project)
+    on_minikube = isinstance(backend, MinikubeBackend) if backend is not None else _wants_minikube(project)
     found += laptop.checks(machine, project, cluster=on_minikube)
     if project is None:
         return found
@@ -54,16 +55,9 @@ def all_checks(
     if backend is None:
         return found + sync.checks(project, None, before=())
     before: tuple[str, ...] = ("environment",)
-    if on_cluster:
-        minikube_profile = project.settings.minikube.profile
-        context = minikube_profile if on_minikube else project.settings.kubernetes.context or ""
+    if isinstance(backend, PlatformBackend):
         namespace = project.settings.kubernetes.namespace
-
-        def open_cluster() -> Cluster:
-            from devenv.cluster.connection import Cluster
-
-            return Cluster.open(context, machine.environment)
-
+        open_cluster = backend.cluster
         found += cluster.checks(
             open_cluster, namespace, project.identifier, machine.environment.now, minikube=on_minikube
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from devenv.cluster.access import context_names, kubeconfig_paths
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped, warning
 from devenv.doctor.laptop import as_object
 from devenv.errors import ProgramMissing
+from devenv.minikube.errors import ProfileDamaged
+from devenv.minikube.kubeconfig import has_context, own_kubeconfig, prepare
+from devenv.minikube.node import inspect
+from devenv.minikube.profile_files import require_whole
 from devenv.minikube.program import Minikube, Profile, Status
 
 if TYPE_CHECKING:
@@ -23,9 +28,16 @@ _INSTALL = "https://minikube.sigs.k8s.io/docs/start/ ; or devenv up --backend lo
 def checks(machine: Machine, project: Project) -> list[Check]:
     """The checks of minikube, in the order in which they build on each other."""
     name = project.settings.minikube.profile
-    program = Minikube(name, machine.environment)
+    kubeconfig = own_kubeconfig(project)
+    program = Minikube(name, machine.environment, kubeconfig)
 
     def look_at_profile() -> Finding:
+        environment = machine.environment
+        has_node = functools.partial(_has_node, name, environment.variables)
+        try:
+            require_whole(name, environment.variables, environment.home, has_node=has_node)
+        except ProfileDamaged as error:
+            return failure(error.message, error.hint or "")
         found = program.find()
         if found is None and not project.data_folder.exists():
             return skipped(f"there is no minikube profile {name} yet; devenv up makes it")
@@ -35,7 +47,7 @@ def checks(machine: Machine, project: Project) -> list[Check]:
         Check("minikube", "minikube", lambda: version(machine), needs=("docker",)),
         Check("profile", "minikube's profile", look_at_profile, needs=("minikube",), seconds=60),
         Check("kubectl", "kubectl", lambda: kubectl(machine, _kubernetes(program)), needs=("minikube",), seconds=60),
-        Check("context", "Context", lambda: context(machine, name), needs=("profile",)),
+        Check("context", "Context", lambda: context(program), needs=("profile",)),
     ]
 
 
@@ -104,23 +116,25 @@ def kubectl(machine: Machine, server: str) -> Finding:
     return ok(client)
 
 
-def context(machine: Machine, name: str) -> Finding:
-    """The kubeconfig has the profile's context."""
-    environment = machine.environment
-    paths = kubeconfig_paths(environment.variables, environment.home)
-    names = context_names(paths)
-    if name not in names:
-        where = ", ".join(str(path) for path in paths)
-        return failure(
-            f"there is no context {name} in {where}, though the profile runs",
-            f"minikube update-context -p {name}",
-            fix=Fix(f"minikube update-context -p {name}", lambda: _update_context(machine, name)),
-        )
-    return ok(name)
+def context(program: Minikube) -> Finding:
+    """Devenv's own kubeconfig has the profile's context; the user's may lack it."""
+    name = program.profile
+    if has_context(program.kubeconfig, name):
+        return ok(name)
+    return failure(
+        f"{program.kubeconfig} has no context {name}, though the profile runs",
+        "devenv up   writes it, and leaves the running cluster as it is",
+        fix=Fix("write the context", lambda: _write_context(program)),
+    )
 
 
-def _update_context(machine: Machine, name: str) -> None:
-    machine.run(["minikube", "update-context", "-p", name], timeout=30)
+def _write_context(program: Minikube) -> None:
+    prepare(program.kubeconfig)
+    program.update_context()
+
+
+def _has_node(profile: str, variables: Mapping[str, str]) -> bool:
+    return bool(inspect(profile, variables).state)
 
 
 def _kubernetes(program: Minikube) -> str:

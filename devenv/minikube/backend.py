@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from devenv import ports
 from devenv.cluster.kubectl import kubectl_command
-from devenv.errors import DevenvError
-from devenv.events import Reporter
+from devenv.errors import CommandFailed, DevenvError, TimedOut
+from devenv.events import Notice, Reporter
 from devenv.minikube.cached_answer import CachedAnswer
-from devenv.minikube.errors import ProfileNotOurs, ProfileOwned, SeveralNodes
+from devenv.minikube.errors import ProfileDamaged, ProfileNotOurs, ProfileOwned, SeveralNodes
 from devenv.minikube.images import Loader
+from devenv.minikube.kubeconfig import has_context, own_kubeconfig, prepare, share, unshare
 from devenv.minikube.node import Node, inspect
+from devenv.minikube.profile_files import require_whole
 from devenv.minikube.program import Minikube, Profile
 from devenv.platform.backend import PlatformBackend
 from devenv.platform.status import images_of
-from devenv.platform.steps import namespace_owner, shared_steps
+from devenv.platform.steps import answers, namespace_owner, shared_steps
 from devenv.project import Project
 
 if TYPE_CHECKING:
     from devenv.boot.step import Step
+    from devenv.cluster.connection import Cluster
 
 NODE_PORTS = {"airflow": 30080, "vault": 30820}
 """The ports of the node on which the Services of `minikube/base` answer."""
@@ -37,10 +41,11 @@ class MinikubeBackend(PlatformBackend):
 
     def __init__(self, project: Project, reason: str, report: Reporter) -> None:
         super().__init__(project, reason, report)
-        self.minikube = Minikube(project.settings.minikube.profile, project.environment)
+        self.kubeconfig: Path = own_kubeconfig(project)
+        self.minikube = Minikube(project.settings.minikube.profile, project.environment, self.kubeconfig)
         self.loader = Loader(self.minikube, project.environment)
         self.runtime_up = threading.Event()
-        self._profile: CachedAnswer[Profile | None] = CachedAnswer(self.minikube.find, math.inf)
+        self._profile: CachedAnswer[Profile | None] = CachedAnswer(self._find, math.inf)
         self._node = CachedAnswer(lambda: inspect(self.minikube.profile, project.environment.variables), _NODE_SECONDS)
 
     @property
@@ -50,7 +55,55 @@ class MinikubeBackend(PlatformBackend):
 
     def kubectl(self) -> list[str]:
         """See `PlatformBackend`."""
-        return kubectl_command(self.context, self.project.environment.variables, minikube_profile=self.minikube.profile)
+        variables = self.project.environment.variables
+        return kubectl_command(
+            self.context, variables, minikube_profile=self.minikube.profile, kubeconfig=self.kubeconfig
+        )
+
+    def cluster(self) -> Cluster:
+        """See `PlatformBackend`; where devenv's own kubeconfig lacks the context of a node that runs, it is written."""
+        if not has_context(self.kubeconfig, self.context) and not self.stopped():
+            self._write_context()
+        return super().cluster()
+
+    def _write_context(self) -> bool:
+        prepare(self.kubeconfig)
+        try:
+            self.minikube.update_context()
+        except (CommandFailed, TimedOut):
+            return False  # that there is no context is the error to show
+        self.forget_cluster()
+        return True
+
+    def answers(self) -> bool:
+        """Whether the API server answers, after a look at where it is where the kubeconfig has it wrong or not at all.
+
+        Nothing is started or changed but devenv's own kubeconfig.
+        """
+        if has_context(self.kubeconfig, self.context) and answers(self):
+            return True
+        return self._write_context() and answers(self)
+
+    def share_context(self) -> None:
+        """Adds the context to the user's kubeconfig, with a notice where that is not possible."""
+        environment = self.project.environment
+        kubectl = self.kubectl()[: -len(["--kubeconfig", "FILE", "--context", "NAME"])]
+        why = share(self.context, self.kubeconfig, kubectl, environment.variables, environment.home)
+        if why:
+            notice = f"context {self.context} was not added to your kubeconfig: {why}"
+            self.report(Notice("info", notice, 'eval "$(devenv env)"'))
+
+    def unshare_context(self) -> None:
+        """Takes the context out of the user's kubeconfig, before the cluster is deleted."""
+        environment = self.project.environment
+        kubectl = self.kubectl()[: -len(["--kubeconfig", "FILE", "--context", "NAME"])]
+        unshare(self.context, self.kubeconfig, kubectl, environment.variables, environment.home)
+
+    def _find(self) -> Profile | None:
+        environment = self.project.environment
+        name = self.minikube.profile
+        require_whole(name, environment.variables, environment.home, has_node=lambda: bool(self.node().state))
+        return self.minikube.find()
 
     def profile(self, *, anew: bool = False) -> Profile | None:
         """The profile as minikube has it; looked up once."""
@@ -123,13 +176,29 @@ class MinikubeBackend(PlatformBackend):
 
     def destroys(self) -> Sequence[str]:
         """See `Backend`."""
-        profile = self.profile()
-        if profile is None:
+        if not self.require_ours():
             return []
-        self.require_owner(profile)
-        return [
-            f"minikube's profile {profile.name}, with Airflow's database, task logs, Vault and the DAG volume",
-        ]
+        name = self.minikube.profile
+        return [f"minikube's profile {name}, with Airflow's database, task logs, Vault and the DAG volume"]
+
+    def require_ours(self) -> bool:
+        """Whether there is a profile to delete.
+
+        One whose files are damaged does not say who made it; that devenv's own kubeconfig has its context does.
+
+        Raises:
+            ProfileOwned, ProfileNotOurs, SeveralNodes: see `require_owner`.
+            ProfileDamaged: and nothing shows that devenv made it.
+        """
+        try:
+            profile = self.profile(anew=True)
+        except ProfileDamaged:
+            if not has_context(self.kubeconfig, self.context):
+                raise
+            return True
+        if profile is not None:
+            self.require_owner(profile)
+        return profile is not None
 
     def require_owner(self, profile: Profile) -> None:
         """Refuses a profile that devenv did not make for this project, or that has several nodes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devenv.errors import MissingError, PlatformError, RefusedError
+from devenv.errors import MissingError, PlatformError, RefusedError, UsageError
 
 
 class MinikubeFailed(PlatformError):
@@ -88,3 +88,29 @@ class PortTaken(MissingError):
     """A port of 127.0.0.1 that the environment needs is held by another program, which the message names."""
 
     code = "DEVENV-212"
+
+
+class KubeconfigUnwritable(MissingError):
+    """The kubeconfig that devenv keeps for minikube cannot be written.
+
+    minikube resets a cluster, with everything in it, when it cannot write the kubeconfig at a start, so it is not
+    started. The file lies in the environment's data folder (`DEVENV_DATA`).
+    """
+
+    code = "DEVENV-213"
+
+
+class ProfileDamaged(PlatformError):
+    """A file in which minikube keeps what it knows of the profile is damaged or missing.
+
+    minikube would make the profile anew. Its node and the data in it may well be whole: with the file brought back,
+    from a backup or from another profile's with the names changed, everything is there again.
+    """
+
+    code = "DEVENV-214"
+
+
+class DriverDiffers(UsageError):
+    """The profile was made with another driver than the settings ask for."""
+
+    code = "DEVENV-215"

@@ -12,12 +12,13 @@ from devenv.errors import ProgramMissing, TimedOut
 from devenv.minikube.errors import (
     DockerMissing,
     DockerNotRunning,
+    DriverDiffers,
     MinikubeMissing,
     NotEnoughDisk,
     NotEnoughMemory,
     NotEnoughProcessors,
 )
-from devenv.minikube.program import INSTALL_HINT
+from devenv.minikube.program import INSTALL_HINT, Profile
 from devenv.platform.preflight import require_readable
 from devenv.process import run, which
 from devenv.project import Project
@@ -27,6 +28,8 @@ MEMORY_MIB = 2560
 """The least that a node needs: 1.5 GiB of requests and the control plane."""
 DISK_BYTES = 4 * 1024**3
 """Node image, Airflow's, Postgres' and Vault's image in the node, and some room for data."""
+START_BYTES = 512 * 1024**2
+"""Without that much, etcd and the kubelet of a node that is started again fail."""
 _DOCKER_SECONDS = 20.0
 
 
@@ -52,6 +55,24 @@ def check(project: Project, *, creating: bool) -> list[str]:
         return []
     engine = docker_info(variables)
     return _room(project, engine) if creating else []
+
+
+def before_start(project: Project, profile: Profile) -> None:
+    """Looks at what would make a start of a stopped profile fail half-way, after which minikube resets the cluster.
+
+    Raises:
+        DriverDiffers: the settings ask for another driver than the profile has.
+        NotEnoughDisk: Docker's disk is full.
+    """
+    driver = project.settings.minikube.driver or project.environment.variables.get("MINIKUBE_DRIVER") or profile.driver
+    if driver != profile.driver:
+        raise DriverDiffers(
+            f"minikube's profile {profile.name} was made with the driver {profile.driver}, not {driver}",
+            hint=f'set minikube.driver = "{profile.driver}" in devenv.toml; or devenv up --profile NAME, for a new one',
+        )
+    if profile.driver == "docker":
+        engine = docker_info(project.environment.variables)
+        _require_disk(engine, START_BYTES, "a stopped node")
 
 
 def uses_docker(project: Project) -> bool:
@@ -133,15 +154,21 @@ def _room(project: Project, engine: Mapping[str, Any]) -> list[str]:
             f"Docker has {cores} processors, and the node needs {settings.cpus or 2}",
             hint="Lower minikube.cpus, or give Docker more; or `devenv up --backend local`.",
         )
+    _require_disk(engine, DISK_BYTES, "a new node")
+    return warnings
+
+
+def _require_disk(engine: Mapping[str, Any], wanted: int, what: str) -> None:
+    import psutil
+
     root = Path(str(engine.get("DockerRootDir") or "/"))
     if root.is_dir() and _is_this_machine(engine):
         left = psutil.disk_usage(str(root)).free
-        if left < DISK_BYTES:
+        if left < wanted:
             raise NotEnoughDisk(
-                f"{left / 1024**3:.1f} GiB of disk are left at {root}, and a new node needs {DISK_BYTES / 1024**3:.0f}",
+                f"{left / 1024**3:.1f} GiB of disk are left at {root}, and {what} needs {wanted / 1024**3:.1f}",
                 hint="docker system df; docker system prune",
             )
-    return warnings
 
 
 def _is_this_machine(engine: Mapping[str, Any]) -> bool:

@@ -106,18 +106,18 @@ _NAMES: dict[str, _Remedy] = {
     ),
     "GUEST_DRIVER_MISMATCH": _Remedy(
         "The profile was made with another driver",
-        "Set minikube.driver to that one, or `devenv destroy` and `devenv up`.",
+        "set minikube.driver to that one in devenv.toml",
     ),
     "K8S_DOWNGRADE_UNSUPPORTED": _Remedy(
         "The profile runs a newer Kubernetes than was asked for",
-        "Set minikube.kubernetes_version to that one or a newer, or `devenv destroy` and `devenv up`.",
+        "set minikube.kubernetes_version to that one or a newer in devenv.toml",
     ),
     "GUEST_PROVISION": _Remedy(
-        "minikube could not make or start its node", "`devenv up` again; if it stays, `devenv destroy` and `devenv up`."
+        "minikube could not make or start its node", "devenv up; if it fails again, devenv doctor"
     ),
     "GUEST_START": _Remedy(
         "Kubernetes did not start in minikube's node",
-        "`devenv up` again; if it stays, `devenv destroy` and `devenv up`.",
+        "devenv up; if it fails again, devenv doctor",
     ),
     "GUEST_STATUS": _Remedy("minikube cannot read the state of its node", "devenv up"),
     "PROVIDER_UNAVAILABLE": _Remedy("minikube's driver does not work on this machine", "minikube start --dry-run"),
@@ -135,9 +135,9 @@ _DECADES: dict[int, _Remedy] = {
     5: _Remedy("minikube's driver failed", "docker info; devenv doctor"),
     6: _Remedy("What minikube's driver needs is not there", "docker info; devenv doctor"),
     7: _Remedy("The local network is in the way of minikube", "Check VPN and firewall; devenv doctor"),
-    8: _Remedy("minikube's node failed", "`devenv up` again; if it stays, `devenv destroy` and `devenv up`."),
-    9: _Remedy("The container runtime in minikube's node failed", "`devenv destroy` and `devenv up`"),
-    10: _Remedy("Kubernetes' control plane did not start", "`devenv up` again; if it stays, `devenv destroy` first."),
+    8: _Remedy("minikube's node failed", "devenv up; if it fails again, devenv doctor"),
+    9: _Remedy("The container runtime in minikube's node failed", "devenv up; if it fails again, devenv doctor"),
+    10: _Remedy("Kubernetes' control plane did not start", "devenv up; if it fails again, devenv doctor"),
     11: _Remedy("A service in minikube failed", "devenv up"),
 }
 

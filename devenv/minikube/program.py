@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from devenv.boot.step import Progress
@@ -25,6 +26,8 @@ _PROFILE_UNKNOWN = 85
 _EVENT = "io.k8s.sigs.minikube."
 _LINES = 30
 _INTERRUPT_SECONDS = 5.0
+_CONTEXT_SECONDS = 30.0
+_ADDON_SECONDS = 120.0
 INSTALL_HINT = "Install it: https://minikube.sigs.k8s.io/docs/start/ , or `devenv up --backend local` without it."
 
 
@@ -68,11 +71,18 @@ class Status:
 
 
 class Minikube:
-    """The program for one profile. `cancel` ends what another thread runs."""
+    """The program for one profile. `cancel` ends what another thread runs.
 
-    def __init__(self, profile: str, environment: Environment) -> None:
+    Args:
+        profile: its name.
+        environment: with the variables of minikube.
+        kubeconfig: what minikube reads and writes in place of the user's.
+    """
+
+    def __init__(self, profile: str, environment: Environment, kubeconfig: Path) -> None:
         self.profile = profile
-        self._environment = environment
+        self.kubeconfig = kubeconfig
+        self._variables = {**environment.variables, "KUBECONFIG": str(kubeconfig)}
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._cancelled = False
@@ -139,6 +149,24 @@ class Minikube:
             arguments.append("--dry-run")
         self._run([*arguments, *settings.extra_arguments], progress)
 
+    def update_context(self) -> None:
+        """Writes the profile's context into the kubeconfig; the cluster is not touched.
+
+        Raises:
+            CommandFailed: the node does not run, or the file cannot be written.
+            TimedOut: minikube does not answer.
+        """
+        run(["minikube", "update-context", "-p", self.profile], variables=self._variables, timeout=_CONTEXT_SECONDS)
+
+    def enable_addon(self, name: str) -> None:
+        """Deploys one of minikube's own additions, "storage-provisioner", into the running cluster.
+
+        Raises:
+            CommandFailed, TimedOut: it could not.
+        """
+        command = ["minikube", "addons", "enable", name, "-p", self.profile]
+        run(command, variables=self._variables, timeout=_ADDON_SECONDS)
+
     def unpause(self, progress: Progress) -> None:
         """Wakes a paused profile."""
         self._run(["unpause", "-p", self.profile], progress)
@@ -155,14 +183,14 @@ class Minikube:
         """`minikube image load`: slower than a stream into the node, and works with every driver and runtime."""
         run(
             ["minikube", "-p", self.profile, "image", "load", "--daemon=true", *images],
-            variables=self._environment.variables,
+            variables=self._variables,
         )
 
     def list_images(self) -> set[str]:
         """The images that the node has, by their full names: "docker.io/library/postgres:15"."""
         done = run(
             ["minikube", "-p", self.profile, "image", "ls", "--format=json"],
-            variables=self._environment.variables,
+            variables=self._variables,
             check=False,
         )
         with contextlib.suppress(ValueError):
@@ -188,7 +216,7 @@ class Minikube:
     def _json(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The JSON object that a command prints, whatever its exit code; empty when it prints none."""
         try:
-            done = run(["minikube", *arguments], variables=self._environment.variables, check=False, timeout=60)
+            done = run(["minikube", *arguments], variables=self._variables, check=False, timeout=60)
         except ProgramMissing as error:
             raise MinikubeMissing("minikube is not installed, or not on PATH", hint=INSTALL_HINT) from error
         for text in (done.stdout, *done.stdout.splitlines()):
@@ -214,7 +242,7 @@ class Minikube:
             if self._cancelled:
                 raise KeyboardInterrupt
             try:
-                child = start(command, variables=self._environment.variables)
+                child = start(command, variables=self._variables)
             except ProgramMissing as error:
                 raise MinikubeMissing("minikube is not installed, or not on PATH", hint=INSTALL_HINT) from error
             self._child = child

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from devenv import ports
 from devenv.boot.step import Progress, Step
-from devenv.cluster.errors import ClusterError
+from devenv.cluster.errors import ClusterError, ClusterUnreachable
 from devenv.cluster.objects import ENVIRONMENT_LABEL
 from devenv.errors import DevenvError
 from devenv.events import Notice
 from devenv.minikube import preflight
 from devenv.minikube.errors import PortTaken
 from devenv.minikube.images import laptop_images
+from devenv.minikube.kubeconfig import prepare
 from devenv.minikube.node import forget_spare, publish_anew
 from devenv.platform.preflight import require_readable
-from devenv.platform.steps import answers
 from devenv.platform.waiting import is_stale
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Preflight(MinikubeStep):
 
 
 _KUBELET_SECONDS = 120.0
+_ANSWER_SECONDS = 60.0
+_STORAGE_ADDONS = ("storage-provisioner", "default-storageclass")
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_PROVISIONER = "k8s.io/minikube-hostpath"
 _CLOCK_SECONDS = 2.0
 """By how much a node's clock may be behind the laptop's."""
 
@@ -78,10 +82,11 @@ class StartCluster(MinikubeStep):
     def check(self) -> bool:
         """See `Step`; a node that runs is not enough: Docker Desktop's restart leaves it without an API server."""
         backend = self.backend
-        done = backend.profile() is not None and not backend.stopped() and answers(backend)
-        if done:
-            backend.runtime_up.set()
-        return done
+        if backend.profile() is None or backend.stopped() or not backend.answers():
+            return False
+        backend.runtime_up.set()
+        backend.share_context()
+        return has_storage(backend)
 
     def run(self, progress: Progress) -> str:
         """See `Step`."""
@@ -98,8 +103,9 @@ class StartCluster(MinikubeStep):
         try:
             if profile is None:
                 ports = backend.chosen_ports() if preflight.uses_docker(backend.project) else {}
+                prepare(backend.kubeconfig)
                 backend.minikube.start(settings, told, owner=owner, ports=ports, create=True)
-            else:
+            elif backend.stopped() or not backend.answers():
                 self._start_again(told)
         finally:
             backend.profile(anew=True)
@@ -108,6 +114,11 @@ class StartCluster(MinikubeStep):
         found = backend.profile()
         if found is not None:
             backend.require_owner(found)
+        backend.share_context()
+        if not has_storage(backend):
+            progress("the default storage class and its provisioner", None)
+            for addon in _STORAGE_ADDONS:
+                backend.minikube.enable_addon(addon)
         return f"Kubernetes {found.kubernetes}" if found else ""
 
     def _start_again(self, progress: Progress) -> None:
@@ -119,8 +130,14 @@ class StartCluster(MinikubeStep):
         state = backend.node().state if docker else backend.minikube.status().apiserver.lower()
         if state == "paused":
             backend.minikube.unpause(progress)
-            if answers(backend):
+            if backend.answers():
                 return
+        if backend.minikube.status().running:
+            # `minikube start` may reset a cluster that works (kubernetes/minikube#12655).
+            self._wait_for_answer(progress)
+            return
+        preflight.before_start(backend.project, profile)
+        prepare(backend.kubeconfig)
         if docker and state in ("exited", "created"):
             self._free_ports(progress)
         owner = backend.project.identifier
@@ -128,6 +145,19 @@ class StartCluster(MinikubeStep):
         backend.minikube.start(backend.project.settings.minikube, progress, owner=owner, ports={}, create=False)
         backend.forget_cluster()
         self._wait_for_kubelet(before - _CLOCK_SECONDS, progress)
+
+    def _wait_for_answer(self, progress: Progress) -> None:
+        """Until the API server of a node that minikube finds well answers here."""
+        backend = self.backend
+        progress("waits for the API server", None)
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not backend.answers():
+            if time.monotonic() > deadline or self._cancelled.wait(1.0):
+                raise ClusterUnreachable(
+                    f"minikube's node {backend.minikube.profile} runs, and its API server does not answer on this "
+                    "machine",
+                    hint="check VPN, firewall and proxy (NO_PROXY), then `devenv up`; devenv doctor",
+                )
 
     def _wait_for_kubelet(self, since: float, progress: Progress) -> None:
         """Until no pod is said to be ready by a container that ended when the node was stopped."""
@@ -165,6 +195,25 @@ class StartCluster(MinikubeStep):
         """See `Step`."""
         self._cancelled.set()
         self.backend.minikube.cancel()
+
+
+def has_storage(backend: MinikubeBackend) -> bool:
+    """Whether claims will be bound: a default storage class, and the pod that serves it where that is minikube's own.
+
+    Both are missing after a start of minikube that failed before its addons.
+
+    Raises:
+        ClusterError: the cluster does not answer.
+    """
+    if backend.project.settings.kubernetes.storage_class:
+        return True
+    classes = backend.cluster().list("StorageClass")
+    default = [item for item in classes if (item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"]
+    if not default:
+        return False
+    if all(item["provisioner"] != _PROVISIONER for item in default):
+        return True
+    return backend.cluster().get("Pod", "storage-provisioner", "kube-system") is not None
 
 
 class LoadImages(MinikubeStep):
@@ -259,18 +308,18 @@ class DeleteCluster(MinikubeStep):
 
     def check(self) -> bool:
         """See `Step`."""
-        return self.backend.profile(anew=True) is None
+        return not self.backend.destroys()
 
     def run(self, progress: Progress) -> str:
         """See `Step`."""
         backend = self.backend
-        profile = backend.profile()
-        assert profile is not None
-        backend.require_owner(profile)
+        backend.require_ours()
+        backend.unshare_context()
         backend.minikube.delete(progress)
-        forget_spare(profile.name, backend.project.environment.variables)
+        backend.kubeconfig.unlink(missing_ok=True)
+        forget_spare(backend.minikube.profile, backend.project.environment.variables)
         backend.image.forget()
-        return profile.name
+        return backend.minikube.profile
 
     def cancel(self) -> None:
         """See `Step`."""

@@ -9,6 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from devenv import ports, process
@@ -80,6 +81,9 @@ class PlatformBackend(ABC):
     def context(self) -> str:
         """The context's name."""
 
+    kubeconfig: Path | None = None
+    """The file that has the context; None for those of the user."""
+
     @abstractmethod
     def kubectl(self) -> list[str]:
         """The words with which kubectl is called for this context."""
@@ -145,7 +149,7 @@ class PlatformBackend(ABC):
 
         with self._lock:
             if self._cluster is None:
-                self._cluster = Cluster.open(self.context, self.project.environment)
+                self._cluster = Cluster.open(self.context, self.project.environment, kubeconfig=self.kubeconfig)
             return self._cluster
 
     def forget_cluster(self) -> None:
@@ -379,7 +383,8 @@ class PlatformBackend(ABC):
         from devenv.vault.seeds import write_private
 
         environment = self.project.environment
-        text = single_context(self.context, self.namespace, kubeconfig_paths(environment.variables, environment.home))
+        paths = [self.kubeconfig] if self.kubeconfig else kubeconfig_paths(environment.variables, environment.home)
+        text = single_context(self.context, self.namespace, paths)
         self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
         path = self.project.state_folder / "kubeconfig"
         write_private(path, text)

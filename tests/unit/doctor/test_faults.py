@@ -82,8 +82,13 @@ def docker_fails(text: str) -> Laptop:
     return Laptop(programs={"docker info": (1, json.dumps({"ServerErrors": [text]}), "")})
 
 
+MINIKUBE = Minikube("devenv", Environment(), Path("/nonexistent/kubeconfig"))
+
+
 def profile(found: Profile | None = PROFILE, status: Status = RUNNING) -> Finding:
-    return minikube.profile("devenv", found, status, "shop-1", Minikube("devenv", Environment()))
+    return minikube.profile(
+        "devenv", found, status, "shop-1", Minikube("devenv", Environment(), Path("/nonexistent/kubeconfig"))
+    )
 
 
 def mount(kind: str, at: str = "/") -> dict[str, str]:
@@ -280,10 +285,10 @@ FAULTS: dict[str, tuple[Callable[[], Finding], str, str, str]] = {
         "update kubectl",
     ),
     "the context is gone": (
-        lambda: minikube.context(Laptop(environment=Environment(variables={"KUBECONFIG": "/nonexistent"})), "devenv"),
+        lambda: minikube.context(MINIKUBE),
         "failure",
         "no context devenv",
-        "update-context",
+        "devenv up",
     ),
     "the node is short of disk": (
         lambda: cluster.nodes([node(DiskPressure="True", Ready="True")]),
