@@ -18,8 +18,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from devenv.events import FileSynced, WatchStarted
+from devenv.sync.announce import LISTED
 from devenv.sync.ignore import Ignore
-from devenv.sync.loop import LISTED
 from devenv.sync.model import Root
 from devenv.sync.scan import Scanner
 from devenv.sync.targets.folder import FolderTarget

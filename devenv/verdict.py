@@ -102,6 +102,10 @@ class Verdict:
         """True when no problem is an error."""
         return not any(problem.severity == "error" for problem in self.problems)
 
+    def rule(self, name: str) -> Problem | None:
+        """The first problem of this rule."""
+        return next((problem for problem in self.problems if problem.rule == name), None)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data with the names of the attributes."""
         return asdict(self)

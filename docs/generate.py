@@ -30,6 +30,7 @@ def pages() -> dict[str, str]:
         "json.md": json_page(),
         "events.schema.json": json.dumps(events_schema(), indent=2) + "\n",
         "exit-codes.md": exit_codes_page(),
+        "verdicts.md": verdicts_page(),
         **error_pages(),
     }
 
@@ -152,6 +153,27 @@ def _choices(annotation: object) -> list[str]:
     if typing.get_origin(annotation) is typing.Literal:
         return [str(choice) for choice in typing.get_args(annotation)]
     return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+
+
+# -- verdicts
+
+
+def verdicts_page() -> str:
+    """The page as it is, with the tables between its marks made from the registry of rules."""
+    from devenv.agent.rules import RULES
+
+    def table(found: re.Match[str]) -> str:
+        severities = found[1].split(", ")
+        rows = ["| rule | what it means | setting |", "|---|---|---|"]
+        for rule in RULES:
+            if rule.severity in severities:
+                setting = f"`check.{rule.setting}`" if rule.setting else ""
+                kind = " (information)" if rule.severity == "info" else ""
+                rows.append(f"| `{rule.name}` | {rule.meaning}{kind} | {setting} |")
+        return f"<!-- rules: {found[1]} -->\n" + "\n".join(rows) + "\n<!-- end -->"
+
+    page = (ROOT / "docs" / "reference" / "verdicts.md").read_text(encoding="utf-8")
+    return re.sub(r"<!-- rules: ([a-z, ]+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
 # -- errors

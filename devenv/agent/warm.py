@@ -11,13 +11,16 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+import time
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, FrameError
 
 _START_SECONDS = 180.0
-_STARTS = 3
+_BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the process is started again; from the start again once one lived for `_LASTING_SECONDS`."""
+_LASTING_SECONDS = 30.0
 MANY = 100
 """As many files in a batch are parsed after the batch, not beside it, and give way to later saves."""
 _PROGRAM = """\
@@ -56,7 +59,10 @@ class WarmProcess:
         self._guard = threading.Lock()
         self._connection: Optional[socket.socket] = None
         self._pending: List[bytes] = []
-        self._unanswered: Dict[Any, None] = {}
+        # Questions that the process was asked: they are asked again of its successor.
+        self._unanswered: Dict[Any, bytes] = {}
+        self._reports: Set[Any] = set()
+        self._complaint = ""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warm process", daemon=True)
         self._thread.start()
@@ -74,13 +80,22 @@ class WarmProcess:
 
     def parse(self, number: Any, paths: List[str]) -> None:
         """Parses these files, or all; `done` follows the last verdict."""
-        self._unanswered[number] = None
-        self._ask(frames.encode("parse", json.dumps(paths).encode(), id=number))
+        frame = frames.encode("parse", json.dumps(paths).encode(), id=number)
+        with self._guard:
+            self._unanswered[number] = frame
+            if self._connection is not None:
+                with contextlib.suppress(OSError):  # it died just now; its successor is asked
+                    self._connection.sendall(frame)
 
     def scheduler(self, number: Any) -> None:
-        """Asks for what the scheduler knows."""
-        self._unanswered[number] = None
-        self._ask(frames.encode("scheduler", id=number))
+        """Asks for what the scheduler knows; the answer is empty while no process is there to ask the database."""
+        with self._guard:
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.sendall(frames.encode("scheduler", id=number))
+                    self._reports.add(number)
+                    return
+        self._out.send("done", _reason("the process that parses DAG files is starting"), re=number)
 
     def close(self) -> None:
         """Leaves the process to the next session."""
@@ -101,28 +116,32 @@ class WarmProcess:
                 self._pending.append(frame)  # it died just now; its successor is asked
 
     def _run(self) -> None:
+        attempt = 0
         with contextlib.suppress(OSError):  # the laptop is gone
-            for _ in range(_STARTS):
+            while not self._closed.wait(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)]):
+                attempt += 1
                 try:
                     connection = self._connect()
                 except (OSError, RuntimeError) as error:
                     self._complain(str(error))
-                    return
-                if not self._serve(connection):
-                    return
-            self._complain("the process that parses DAG files ended several times")
+                    continue
+                began = time.monotonic()
+                self._serve(connection)
+                if time.monotonic() - began > _LASTING_SECONDS:
+                    attempt = 0
+                elif attempt == len(_BACK_OFF):
+                    self._complain("the process that parses DAG files ended several times in a row")
 
-    def _serve(self, connection: socket.socket) -> bool:
-        """Passes frames on until the process or the session ends; True when another is to be started."""
-        with self._guard:
-            self._connection = connection
-            ahead = [frames.encode("attach")] if self._claim is not None else []
-            for frame in [*ahead, *self._pending]:
-                connection.sendall(frame)
-            self._pending.clear()
-        decoder = Decoder()
-        again = True
+    def _serve(self, connection: socket.socket) -> None:
+        """Passes frames on until the process or the session ends."""
         try:
+            with self._guard:
+                ahead = [frames.encode("attach")] if self._claim is not None else []
+                for frame in [*ahead, *self._pending, *self._unanswered.values()]:
+                    connection.sendall(frame)
+                self._pending.clear()
+                self._connection = connection
+            decoder = Decoder()
             while True:
                 data = connection.recv(1_048_576)
                 if not data:
@@ -132,17 +151,22 @@ class WarmProcess:
         except (ConnectionError, FrameError):
             pass  # it died: the next one is attached to and looks at everything
         finally:
-            again = not self._closed.is_set()
             with self._guard:
                 self._connection = None
+                reports, self._reports = self._reports, set()
             connection.close()
-        return again
+            for number in reports:
+                self._out.send("done", _reason("the process that parses DAG files ended"), re=number)
 
     def _pass_on(self, frame: frames.Frame) -> None:
         if frame.type == "verdict":
             self._out.send("verdict", frame.payload)
+        elif frame.type == "ready":
+            self._recover()
         elif frame.type == "done":
-            self._unanswered.pop(frame.fields.get("re"), None)
+            number = frame.fields.get("re")
+            self._unanswered.pop(number, None)
+            self._reports.discard(number)
             self._out.send("done", frame.payload, **frame.fields)
         elif frame.type == "touch" and self._claim is not None:
             for path in frame.json():
@@ -150,18 +174,29 @@ class WarmProcess:
             self._claim.settle()
 
     def _complain(self, message: str) -> None:
-        """Says why there are no verdicts, as a verdict on the DAG folder, and answers whoever waits."""
-        found = {
-            "rule": "no-verdicts",
-            "severity": "warning",
-            "message": message,
-            "hint": "devenv logs agent; is Airflow installed in this Python, and its configuration in order?",
-        }
-        payload = {"file": self._options["dags"], "problems": [found], "speaker": "agent"}
-        self._out.send("verdict", json.dumps(payload).encode())
+        """Says once why there are no verdicts, as a verdict on the DAG folder, and answers whoever waits for one."""
+        if message != self._complaint:
+            self._complaint = message
+            found = {
+                "rule": "no-verdicts",
+                "severity": "error",
+                "message": message,
+                "hint": "devenv doctor; the start is tried again, and files are synced meanwhile",
+            }
+            self._judge_folder([found])
         for number in list(self._unanswered):
-            self._out.send("done", json.dumps({"reason": message}).encode(), re=number)
-        self._unanswered.clear()
+            self._unanswered.pop(number)
+            self._out.send("done", _reason(message), re=number)
+
+    def _recover(self) -> None:
+        """Takes the complaint back."""
+        if self._complaint:
+            self._complaint = ""
+            self._judge_folder([])
+
+    def _judge_folder(self, problems: List[Dict[str, Any]]) -> None:
+        payload = {"file": self._options["dags"], "problems": problems, "speaker": "agent"}
+        self._out.send("verdict", json.dumps(payload).encode())
 
     # Finding and starting
 
@@ -236,6 +271,10 @@ class WarmProcess:
                 raise RuntimeError(f"the process that parses DAG files does not start: {_tail(log_path)}")
         finally:
             os.close(ready)
+
+
+def _reason(text: str) -> bytes:
+    return json.dumps({"reason": text}).encode()
 
 
 def program_place() -> Tuple[str, str]:

@@ -67,6 +67,8 @@ class MinikubeBackend(PlatformBackend):
         return super().cluster()
 
     def _write_context(self) -> bool:
+        if not has_context(self.kubeconfig, self.context):
+            self.kubeconfig.unlink(missing_ok=True)  # it may be damaged, which minikube refuses
         prepare(self.kubeconfig)
         try:
             self.minikube.update_context()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from devenv.agent.rules import refused_by_airflow
 from devenv.events import Event, Notice, PickedUp, VerdictCleared, VerdictReached
 from devenv.sync.model import SchedulerReport
 from devenv.verdict import Problem, Verdict
@@ -28,6 +29,8 @@ class _Awaited:
     since: float
     """The monotonic clock at the acknowledgement."""
     touches: int = 0
+    doubted: bool = False
+    """The scheduler contradicted the agent once; the parse may have begun before the save, so another is waited for."""
 
 
 class Confirmation:
@@ -57,6 +60,11 @@ class Confirmation:
         self._awaited.pop(path, None)
         self._agent.pop(path, None)
 
+    @property
+    def announced(self) -> tuple[str, ...]:
+        """Files of the project whose errors were reported as the scheduler's own."""
+        return tuple(path for path in self._announced if self._is_local(path))
+
     def interval(self, now: float) -> float:
         """Seconds from one report to the next."""
         fresh = any(now - awaited.since < _FAST_FOR for awaited in self._awaited.values())
@@ -81,6 +89,12 @@ class Confirmation:
                     awaited.touches += 1
                     awaited.acked = max(report.at, awaited.acked)
                     continue
+                if not awaited.doubted and self._contradicts(path, error):
+                    # The next parse begins after the end of this one, so it is of the version that was saved.
+                    touch.append(path)
+                    awaited.doubted = True
+                    awaited.acked = when
+                    continue
                 del self._awaited[path]
                 events += self._confirmed(path, error, (now - awaited.saved) * 1000)
             elif now - awaited.since > _GIVE_UP_AFTER:
@@ -100,6 +114,11 @@ class Confirmation:
         agent = self._agent.get(path)
         return agent is not None and awaited.touches == 0 and after < agent.milliseconds / 1000
 
+    def _contradicts(self, path: str, error: Verdict | None) -> bool:
+        """Whether the scheduler finds otherwise than the agent, in what Airflow itself refuses."""
+        agent = self._agent.get(path)
+        return agent is not None and _refused(agent) != (error is not None)
+
     def _confirmed(self, path: str, error: Verdict | None, milliseconds: float) -> list[Event]:
         events: list[Event] = [PickedUp(path, milliseconds)]
         agent = self._agent.get(path)
@@ -108,8 +127,8 @@ class Confirmation:
             self._announced[path] = error
             if agent is None or agent.ok:
                 events.append(VerdictReached(_marked(error) if agent else error, milliseconds))
-        elif agent is not None and not agent.ok:
-            events.append(VerdictReached(_marked(Verdict(path, speaker="scheduler")), milliseconds))
+        elif agent is not None and _refused(agent):
+            events.append(VerdictReached(_marked(Verdict(path, agent.dag_ids, speaker="scheduler")), milliseconds))
         elif before is not None and (agent is None or agent.ok):
             events.append(VerdictReached(Verdict(path, speaker="scheduler"), milliseconds))
         return events
@@ -147,6 +166,12 @@ class Confirmation:
             elif agent is None or agent.ok:
                 events.append(VerdictReached(Verdict(path, speaker="scheduler"), 0.0))
         return events
+
+
+def _refused(verdict: Verdict) -> bool:
+    """Whether the agent expects Airflow to refuse the file; what only devenv checks, the scheduler does not see."""
+    errors = (problem for problem in verdict.problems if problem.severity == "error")
+    return any(refused_by_airflow(problem.rule, problem.type) for problem in errors)
 
 
 def _marked(verdict: Verdict) -> Verdict:

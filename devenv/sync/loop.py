@@ -6,39 +6,28 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devenv.errors import MissingError, PlatformError
-from devenv.events import (
-    BatchSynced,
-    ConnectionChanged,
-    Event,
-    FileSkipped,
-    FileSynced,
-    Notice,
-    Reporter,
-    VerdictCleared,
-    VerdictReached,
-    WatchStarted,
-)
+from devenv.events import ConnectionChanged, Notice, Reporter, WatchStarted
 from devenv.project import Project
-from devenv.sync.confirmation import Confirmation
+from devenv.sync.announce import Announcer
 from devenv.sync.guard import Guard, Held, take_word
 from devenv.sync.ignore import Ignore
 from devenv.sync.mirror import Mirror, Outcome
 from devenv.sync.model import Hint, JobIsWriting, Listener, Target, TargetLost, Watcher
-from devenv.sync.plan import Change, TargetCannot, size_text
+from devenv.sync.parse_again import take_request
+from devenv.sync.plan import Change, TargetCannot
 from devenv.sync.roots import require_dag_folder, roots_of
 from devenv.sync.scan import Scanner
+from devenv.sync.verdicts import Verdicts
 from devenv.sync.watch import GitIndex
 from devenv.verdict import Verdict
 
 OpenTarget = Callable[[Listener], Target]
 
-LISTED = 20
-"""A batch with more changes than this is told as one line."""
 RESCAN_SECONDS = 3.0
 """The safety net: everything is looked at at least this often, or less where a look is dear (`_RESCAN_SHARE`)."""
 _RESCAN_SHARE = 200
@@ -50,9 +39,7 @@ _LASTING_SECONDS = 10.0
 """A session that lived this long was a good one: the back-off begins anew."""
 _TICK_SECONDS = 0.25
 _GIT_SECONDS = 0.02
-_REMEMBER_SECONDS = 120.0
 _ROUNDS = 10
-_WARN_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -111,6 +98,40 @@ class _Due:
     report: float = 0.0
     since: float = 0.0
     """The first sign of the change that waits."""
+    look_seconds: float = 0.0
+    """How long the last full look took that found nothing."""
+    rest_until: float = 0.0
+    """No full look before."""
+
+
+@dataclass
+class _Connection:
+    """The sessions to the target.
+
+    Attributes:
+        count: how many were opened; messages of earlier ones are passed over.
+        started: one was in step.
+        open: the last one is.
+    """
+
+    count: int = 0
+    started: bool = False
+    open: bool = False
+
+
+@dataclass
+class _Deletes:
+    """Deletes that look like an accident.
+
+    Attributes:
+        guard: recognises them.
+        confirm: asks a person; None where nobody can be asked.
+        asked: the paths that were asked about last.
+    """
+
+    guard: Guard
+    confirm: Callable[[str], bool] | None
+    asked: frozenset[str] = field(default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -159,33 +180,26 @@ class SyncLoop:
         self._open_target = open_target
         self._report = reporter
         self._watcher = watcher
-        self._confirm_deletes = confirm_deletes
         self._stop = stop or threading.Event()
         self._monotonic = monotonic
         roots = roots_of(project)
         self._scanner = Scanner(roots, Ignore(project.settings.sync.ignore), project.environment.now)
-        self._guard = Guard(roots)
+        self._deletes = _Deletes(Guard(roots), confirm_deletes)
         self._git = GitIndex(project.folder)
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._sessions = 0
+        self._connection = _Connection()
         self._due = _Due()
-        self._look_seconds = 0.0
-        self._rest_until = 0.0
-        self._saved: dict[str, float] = {}
-        self._verdicts: dict[str, Verdict] = {}
-        self._skipped: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
-        self._asked: frozenset[str] = frozenset()
-        self._cannot = ""
-        self._near_limit = False
-        self._confirmation = Confirmation(lambda path: path in self._verdicts)
-        self._started = False
-        self._connected = False
+        self._announcer = Announcer(reporter)
+        self._verdicts = Verdicts(reporter)
 
     @property
     def broken(self) -> dict[str, Verdict]:
         """The DAG files that the agent cannot parse now."""
-        return {path: verdict for path, verdict in list(self._verdicts.items()) if not verdict.ok}
+        return self._verdicts.broken
+
+    def reopen(self, reason: str) -> None:
+        """Opens another session in place of this one, from any thread: the environment was made anew."""
+        self._messages.put(_Lost(self._connection.count, reason))
 
     # ---------------------------------------------------------------------------------------------------------- once
 
@@ -205,10 +219,10 @@ class SyncLoop:
         began = self._monotonic()
         target = self._open_target(self._ear())
         try:
-            mirror = Mirror(target, self._scanner, self._guard, self._monotonic)
+            mirror = Mirror(target, self._scanner, self._deletes.guard, self._monotonic)
             if rehearse:
                 found, same, scan = mirror.differences()
-                self._tell_skipped(scan.skipped)
+                self._announcer.skipped(scan.skipped)
                 return Result(found, {}, in_step=same, files=mirror.files())
             return self._once(mirror, began)
         finally:
@@ -223,9 +237,10 @@ class SyncLoop:
             failed = {ack.path: ack.error for ack in outcome.failed}
             self._tell(outcome, mirror, began)
             if outcome.held is not None:
-                if self._confirm_deletes is None or not self._confirm_deletes(outcome.held.question):
+                confirm = self._deletes.confirm
+                if confirm is None or not confirm(outcome.held.question):
                     raise outcome.held.error()
-                self._guard.confirm(outcome.held.paths)
+                self._deletes.guard.confirm(outcome.held.paths)
             elif outcome.again is None or failed:
                 break
             else:
@@ -237,7 +252,7 @@ class SyncLoop:
         while not self._messages.empty():
             message = self._messages.get()
             if isinstance(message, _Said):
-                self._on_verdict(message)
+                self._verdicts.reached(message.verdict, message.at)
 
     # ----------------------------------------------------------------------------------------------------------- run
 
@@ -257,7 +272,7 @@ class SyncLoop:
                 try:
                     target = self._open_target(self._ear())
                 except (TargetLost, PlatformError, MissingError, JobIsWriting, OSError) as error:
-                    if not self._started and not isinstance(error, TargetLost):
+                    if not self._connection.started and not isinstance(error, TargetLost):
                         raise
                     attempt = self._back_off(attempt, str(error))
                     continue
@@ -277,10 +292,10 @@ class SyncLoop:
 
     def _back_off(self, attempt: int, reason: str) -> int:
         """Says once that the session is gone and is being made again, and waits; the next attempt's number."""
-        if self._connected or (attempt == 0 and not self._started):
+        if self._connection.open or (attempt == 0 and not self._connection.started):
             self._report(ConnectionChanged("lost", reason))
             self._report(ConnectionChanged("reconnecting", reason, 1))
-        self._connected = False
+        self._connection.open = False
         self._stop.wait(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])
         return attempt + 1
 
@@ -299,14 +314,14 @@ class SyncLoop:
     def _serve(self, target: Target) -> None:
         """One session, from the comparison of everything to its end."""
         began = self._monotonic()
-        self._due = _Due(report=began)
-        mirror = Mirror(target, self._scanner, self._guard, self._monotonic)
+        self._due = _Due(report=began, look_seconds=self._due.look_seconds, rest_until=self._due.rest_until)
+        mirror = Mirror(target, self._scanner, self._deletes.guard, self._monotonic)
         self._git.wait(self._stop)
         self._look(mirror, None, began)
-        if self._started:
+        if self._connection.started:
             self._report(ConnectionChanged("connected"))
         else:
-            self._started = True
+            self._connection.started = True
             folders = ", ".join(str(root.folder) for root in roots_of(self._project))
             watcher = self._watcher.name if self._watcher else ""
             self._report(
@@ -314,7 +329,7 @@ class SyncLoop:
             )
             if target.capabilities.note:
                 self._report(Notice("info", target.capabilities.note))
-        self._connected = True
+        self._connection.open = True
         while not self._stop.is_set():
             self._turn(mirror)
 
@@ -333,12 +348,15 @@ class SyncLoop:
             self._look(mirror, None, due.since)
         if now >= due.full:
             word = take_word(self._project.state_folder)
-            if word and self._asked:
-                self._guard.confirm(self._asked)
-            self._forget_old(now)
+            if word and self._deletes.asked:
+                self._deletes.guard.confirm(self._deletes.asked)
+            self._verdicts.forget_old(now)
             self._look(mirror, None, now)
+        if asks and take_request(self._project.state_folder):
+            self._verdicts.parse_broken(mirror.target, now)
         if asks and now >= due.report:
-            self._ask_scheduler(mirror.target)
+            wait = self._verdicts.compare(mirror.target, self._monotonic())
+            self._due.report = self._monotonic() + wait
 
     def _take(self, timeout: float) -> list[Hint]:
         """The messages of the next `timeout` seconds, up to the first; hints are handed back."""
@@ -354,13 +372,13 @@ class SyncLoop:
         if isinstance(message, _Noticed):
             hints.append(message.hint)
         elif isinstance(message, _Said):
-            self._on_verdict(message)
+            self._verdicts.reached(message.verdict, message.at)
         elif isinstance(message, _Lost):
-            if message.session == self._sessions:
+            if message.session == self._connection.count:
                 raise TargetLost(message.reason)
         elif isinstance(message, _Answered):
             if message.yes:
-                self._guard.confirm(message.held.paths)
+                self._deletes.guard.confirm(message.held.paths)
                 hints.append(Hint(None, self._monotonic()))
         else:
             self._report(
@@ -371,8 +389,8 @@ class SyncLoop:
 
     def _look(self, mirror: Mirror, paths: set[Path] | None, since: float) -> None:
         began = self._monotonic()
-        if paths is None and began < self._rest_until:
-            self._due.look, self._due.since = self._rest_until, since
+        if paths is None and began < self._due.rest_until:
+            self._due.look, self._due.since = self._due.rest_until, since
             return
         if self._git.busy():  # half a checkout is neither sent nor taken for deletes
             self._due.look, self._due.since = began + _GIT_SECONDS, since
@@ -381,38 +399,35 @@ class SyncLoop:
         try:
             outcome = mirror.step(paths, interrupted=self._git.busy)
         except TargetCannot as error:
-            if str(error) != self._cannot:
-                self._cannot = str(error)
-                self._report(Notice("error", error.message, error.hint or ""))
+            self._announcer.cannot(error)
             self._due.look, self._due.since = 0.0, 0.0
             self._plan_full_look(began)
             return
-        self._cannot = ""
         self._due.look, self._due.since = 0.0, 0.0
         if outcome.again is not None:
             self._due.look, self._due.since = self._monotonic() + outcome.again, since
         if paths is None:
             ended = self._monotonic()
             if not outcome.done:
-                self._look_seconds = ended - began
-                self._rest_until = ended + _REST_SHARE * self._look_seconds
+                self._due.look_seconds = ended - began
+                self._due.rest_until = ended + _REST_SHARE * self._due.look_seconds
             self._plan_full_look(ended)
         self._tell(outcome, mirror, since)
         if outcome.held is not None:
             self._ask(outcome.held)
         else:
-            self._asked = frozenset()
+            self._deletes.asked = frozenset()
 
     def _plan_full_look(self, now: float) -> None:
-        self._due.full = now + max(RESCAN_SECONDS, _RESCAN_SHARE * self._look_seconds)
+        self._due.full = now + max(RESCAN_SECONDS, _RESCAN_SHARE * self._due.look_seconds)
 
     def _ask(self, held: Held) -> None:
         """Says, once for each set of files, that deletes are held; asks in a thread of its own."""
-        if held.paths == self._asked:
+        if held.paths == self._deletes.asked:
             return
-        self._asked = held.paths
+        self._deletes.asked = held.paths
         self._report(Notice("warning", held.error().message, held.error().hint or ""))
-        confirm = self._confirm_deletes
+        confirm = self._deletes.confirm
         if confirm is None:
             return
 
@@ -425,100 +440,15 @@ class SyncLoop:
 
     def _tell(self, outcome: Outcome, mirror: Mirror, since: float) -> None:
         now = self._monotonic()
-        milliseconds = (now - since) * 1000
-        events: list[Event]
-        if len(outcome.done) > LISTED:
-            kinds = [change.change for change in outcome.done]
-            events = [
-                BatchSynced(
-                    added=kinds.count("added"),
-                    changed=kinds.count("changed") + kinds.count("mode") + kinds.count("renamed"),
-                    deleted=kinds.count("deleted"),
-                    size=sum(change.size for change in outcome.done if change.change in ("added", "changed")),
-                    milliseconds=milliseconds,
-                )
-            ]
-        else:
-            events = [FileSynced(c.path, c.change, c.size, milliseconds, c.previous) for c in outcome.done]
-        for event in events:
-            self._report(event)
-        self._tell_skipped(outcome.skipped)
-        self._tell_refused(outcome)
-        if outcome.done:
-            self._warn_near_limit(mirror)
-            self._note_sent(outcome.done, mirror.target, since, now)
-
-    def _note_sent(self, done: Sequence[Change], target: Target, since: float, now: float) -> None:
-        acked = target.clock() - (self._monotonic() - now) if target.capabilities.scheduler else 0.0
-        for change in done:
-            for gone in (change.path if change.change == "deleted" else "", change.previous):
-                if gone:
-                    self._confirmation.removed(gone)
-                    verdict = self._verdicts.pop(gone, None)
-                    if verdict is not None and change.change == "deleted":
-                        self._report(VerdictCleared(gone, verdict.dag_ids))
-                    elif verdict is not None:
-                        self._report(VerdictCleared(gone))
-            if change.change != "deleted":
-                self._saved[change.path] = since
-                if target.capabilities.scheduler and self._scanner.is_dag_file(change.path):
-                    self._confirmation.sent(change.path, acked=acked, saved=since, now=now)
-
-    def _tell_skipped(self, skipped: Mapping[str, str]) -> None:
-        for path, reason in skipped.items():
-            if self._skipped.get(path) != reason:
-                self._report(FileSkipped(path, reason))
-        self._skipped = dict(skipped)
-
-    def _tell_refused(self, outcome: Outcome) -> None:
-        for ack in outcome.failed:
-            if self._refused.get(ack.path) != ack.error:
-                self._refused[ack.path] = ack.error
-                retry = "" if ack.reason in ("unsafe", "unsupported") else "devenv tries again by itself"
-                self._report(Notice("error", f"{ack.path} was not written: {ack.error}", retry))
-        for change in outcome.done:
-            self._refused.pop(change.path, None)
-
-    def _warn_near_limit(self, mirror: Mirror) -> None:
-        limit = mirror.target.capabilities.max_total_bytes
-        if limit is None:
+        self._announcer.outcome(outcome, mirror, (now - since) * 1000)
+        if not outcome.done:
             return
-        total = sum(entry.size for entry in mirror.remote.values())
-        near = total > _WARN_SHARE * limit
-        if near and not self._near_limit:
-            share = f"{total / limit:.0%} full: {size_text(total)} of {size_text(limit)}"
-            self._report(Notice("warning", f"{mirror.target.name} is {share}"))
-        self._near_limit = near
-
-    def _on_verdict(self, said: _Said) -> None:
-        verdict = said.verdict
-        before = self._verdicts.get(verdict.file)
-        saved = self._saved.get(verdict.because or verdict.file)
-        self._verdicts[verdict.file] = verdict
-        self._confirmation.heard(verdict)
-        if saved is None and before is not None and _content(before) == _content(verdict):
-            return  # a new session tells again what is known
-        if verdict.because and saved is not None:  # the agent touched this file, so the scheduler parses it too
-            self._confirmation.sent(verdict.file, acked=verdict.parsed_at, saved=saved, now=said.at)
-        self._report(VerdictReached(verdict, (said.at - saved) * 1000 if saved is not None else 0.0))
-
-    def _ask_scheduler(self, target: Target) -> None:
-        report = target.scheduler()
-        now = self._monotonic()
-        events, touch = self._confirmation.compare(report, now)
-        for event in events:
-            self._report(event)
-        if touch:
-            target.touch(touch)
-        self._due.report = now + self._confirmation.interval(now)
-
-    def _forget_old(self, now: float) -> None:
-        self._saved = {path: at for path, at in self._saved.items() if now - at < _REMEMBER_SECONDS}
+        asks = mirror.target.capabilities.scheduler
+        acked = mirror.target.clock() - (self._monotonic() - now) if asks else 0.0
+        for change in outcome.done:
+            judged = asks and self._scanner.is_dag_file(change.path)
+            self._verdicts.sent(change, acked=acked, saved=since, now=now, judged=judged)
 
     def _ear(self) -> Listener:
-        self._sessions += 1
-        return _Ear(self._messages, self._sessions, self._monotonic)
-
-
-def _content(verdict: Verdict) -> tuple[object, ...]:
-    return (verdict.dag_ids, verdict.problems)
+        self._connection.count += 1
+        return _Ear(self._messages, self._connection.count, self._monotonic)

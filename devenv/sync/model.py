@@ -160,6 +160,19 @@ class Target(Protocol):
     def touch(self, paths: Sequence[str]) -> None:
         """Sets the files' mtime to the target's now, so that the scheduler parses them again."""
 
+    def parse(self, paths: Sequence[str], *, wait: bool = True) -> None:
+        """Parses these files again, or all where none is named; verdicts come to the listener.
+
+        Only where `capabilities.verdicts` is set; elsewhere nothing happens.
+
+        Args:
+            paths: of DAG files.
+            wait: return when the last verdict was sent.
+
+        Raises:
+            TargetLost: the session broke.
+        """
+
     def close(self) -> None:
         """Ends the session; never raises."""
 

@@ -181,6 +181,9 @@ class RecordingTarget:
     def scheduler(self) -> SchedulerReport:
         return self.report
 
+    def parse(self, paths: Sequence[str], *, wait: bool = True) -> None:
+        """See `Target`: this one does not parse."""
+
     def touch(self, paths: Sequence[str]) -> None:
         self.touched += paths
 

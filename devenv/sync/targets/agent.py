@@ -147,11 +147,12 @@ class AgentOptions:
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Seconds. The session is lost when nothing at all arrives for `silence`."""
+    """Seconds. The session is lost when nothing at all arrives for `silence`, or no answer for `answer`."""
 
     start: float = 60.0
     silence: float = 15.0
     ping: float = 5.0
+    answer: float = 120.0
 
 
 @functools.cache
@@ -322,9 +323,13 @@ class AgentTarget:
             piece = json.dumps(list(paths[start : start + frames.ITEMS_PER_FRAME])).encode()
             self._ask("touch", payload=piece)
 
-    def parse(self, paths: Sequence[str] = ()) -> None:
+    def parse(self, paths: Sequence[str] = (), *, wait: bool = True) -> None:
         """Asks for verdicts on these files, or (none given) on every DAG file; they come to the listener."""
-        self._ask("parse", payload=json.dumps(list(paths)).encode())
+        payload = json.dumps(list(paths)).encode()
+        if wait:
+            self._ask("parse", payload=payload)
+        else:
+            self._send(frames.encode("parse", payload, id=0))
 
     def close(self) -> None:
         """Ends the session."""
@@ -369,7 +374,12 @@ class AgentTarget:
             while True:
                 if self._lost:
                     raise TargetLost(self._lost)
-                frame = answers.get()
+                try:
+                    frame = answers.get(timeout=self._deadlines.answer if kind != "parse" else None)
+                except queue.Empty:
+                    raise self._lose(
+                        f"the agent did not answer {kind!r} within {self._deadlines.answer:.0f} s"
+                    ) from None
                 if frame is None:
                     raise TargetLost(self._lost)
                 found.append(frame)

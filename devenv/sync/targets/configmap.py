@@ -162,6 +162,9 @@ class ConfigMapTarget:
         """Nothing is known of it here (`capabilities.scheduler`)."""
         return SchedulerReport()
 
+    def parse(self, paths: Sequence[str], *, wait: bool = True) -> None:
+        """See `Target`: this one does not parse."""
+
     def touch(self, paths: Sequence[str]) -> None:
         """The kubelet sets the time of all files at each change; there is nothing to touch."""
 

@@ -68,6 +68,9 @@ class FolderTarget:
         """Nothing: no scheduler is asked through a folder (`capabilities.scheduler`)."""
         return SchedulerReport()
 
+    def parse(self, paths: Sequence[str], *, wait: bool = True) -> None:
+        """See `Target`: this one does not parse."""
+
     def touch(self, paths: Sequence[str]) -> None:
         """Sets the files' time to now."""
         for path in paths:

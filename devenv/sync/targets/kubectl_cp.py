@@ -107,6 +107,9 @@ class KubectlCopyTarget:
         """Nothing: a process per question would be too dear (`capabilities.scheduler`)."""
         return SchedulerReport()
 
+    def parse(self, paths: Sequence[str], *, wait: bool = True) -> None:
+        """See `Target`: this one does not parse."""
+
     def touch(self, paths: Sequence[str]) -> None:
         """Sets the files' time to the pod's now."""
         self._ask({"do": "touch", "paths": list(paths)})

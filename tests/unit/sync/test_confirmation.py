@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from devenv.events import Notice, PickedUp, VerdictCleared, VerdictReached
 from devenv.sync.confirmation import FAST_SECONDS, SLOW_SECONDS, Confirmation
 from devenv.sync.model import SchedulerReport
@@ -46,14 +48,16 @@ def test_both_find_it_broken() -> None:
 
 def test_they_disagree_and_why_that_may_be() -> None:
     confirmation = waiting(Verdict(PATH, ("one",)))
-    picked, verdict = confirmation.compare(report(error=broken(ACKED + 1)), 101.0)[0]
+    assert confirmation.compare(report(error=broken(ACKED + 1)), 101.0) == ([], [PATH])
+    picked, verdict = confirmation.compare(report(error=broken(ACKED + 2)), 102.0)[0]
     assert isinstance(verdict, VerdictReached)
     assert not verdict.verdict.ok
     assert [problem.rule for problem in verdict.verdict.problems] == ["import-error", "verdicts-differ"]
     assert "other packages, variables or connections" in verdict.verdict.problems[1].hint
 
     confirmation = waiting(broken(ACKED, speaker="agent"))
-    picked, verdict = confirmation.compare(report(parsed=ACKED + 1), 101.0)[0]
+    assert confirmation.compare(report(parsed=ACKED + 1), 101.0) == ([], [PATH])
+    picked, verdict = confirmation.compare(report(parsed=ACKED + 2), 102.0)[0]
     assert isinstance(picked, PickedUp)
     assert verdict.verdict.ok
     assert verdict.verdict.problems[0].message == "the scheduler imports this version, the agent found otherwise"
@@ -62,6 +66,7 @@ def test_they_disagree_and_why_that_may_be() -> None:
 def test_a_repair_is_told_when_only_the_scheduler_found_it_broken() -> None:
     confirmation = waiting(Verdict(PATH, ("one",)))
     confirmation.compare(report(error=broken(ACKED + 1)), 101.0)
+    confirmation.compare(report(error=broken(ACKED + 2)), 102.0)
     confirmation.sent(PATH, acked=ACKED + 10, saved=109.0, now=110.0)
     picked, repaired = confirmation.compare(report(parsed=ACKED + 11), 111.0)[0]
     assert isinstance(picked, PickedUp)
@@ -102,3 +107,27 @@ def test_it_asks_often_only_after_a_save() -> None:
     assert confirmation.interval(120.0) == SLOW_SECONDS
     confirmation.removed(PATH)
     assert confirmation.interval(101.0) == SLOW_SECONDS
+
+
+def test_a_parse_of_the_version_before_that_ends_late_is_no_repair() -> None:
+    """In 2.x a broken file never advances `last_parsed_time`, so what advances it once may be the version before."""
+    confirmation = waiting(broken(ACKED, speaker="agent"))
+    assert confirmation.compare(report(parsed=ACKED + 3), 103.0) == ([], [PATH])
+    for second in range(4, 50):
+        events, _ = confirmation.compare(report(parsed=ACKED + 3), 100.0 + second)
+        assert not [event for event in events if isinstance(event, VerdictReached)]
+    assert confirmation.compare(report(error=broken(ACKED + 51)), 151.0)[0] == [PickedUp(PATH, 52_000.0)]
+
+
+def test_an_error_of_the_version_before_that_comes_late_does_not_break_the_repaired_file() -> None:
+    confirmation = waiting(Verdict(PATH, ("one",)))
+    assert confirmation.compare(report(error=broken(ACKED + 3)), 103.0) == ([], [PATH])
+    assert confirmation.compare(report(parsed=ACKED + 4), 104.0)[0] == [PickedUp(PATH, 5000.0)]
+
+
+@pytest.mark.parametrize("rule", ["duplicate-dag-id", "policy-retries", "slow-top-level"])
+def test_what_only_devenv_checks_is_not_repaired_by_the_scheduler(rule: str) -> None:
+    found = Verdict(PATH, ("one",), (Problem(rule, "error", "is also defined in dags/b.py"),))
+    confirmation = waiting(found)
+    assert confirmation.compare(report(parsed=ACKED + 1), 101.0)[0] == [PickedUp(PATH, 2000.0)]
+    assert confirmation.compare(report(parsed=ACKED + 30), 130.0) == ([], [])

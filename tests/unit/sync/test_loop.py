@@ -330,7 +330,7 @@ def test_a_word_left_by_another_command_lets_deletes_through(tmp_path: Path) -> 
 
 def _mirrored(project: Project, target: RecordingTarget) -> tuple[SyncLoop, Mirror]:
     loop = SyncLoop(project, target.opened, Events())
-    return loop, Mirror(target, loop._scanner, loop._guard)
+    return loop, Mirror(target, loop._scanner, loop._deletes.guard)
 
 
 def test_while_git_is_at_work_no_look_sends_half_a_checkout(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_a_checkout_that_begins_during_a_look_is_waited_for(tmp_path: Path, monk
     assert loop._due.look
     (tmp_path / "dags" / "dag.py").write_text("of the other")
     lock.unlink()
-    loop._rest_until = 0.0
+    loop._due.rest_until = 0.0
     loop._look(mirror, None, 0.0)
     assert target.held == {"dags/dag.py": b"of the other"}
 
