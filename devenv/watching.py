@@ -8,19 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devenv.backends.choose import choose
 from devenv.errors import DevenvError
 from devenv.events import Notice, Reporter, both
 from devenv.journal import Journal
-from devenv.settings.load import FILE_NAME, SettingsError, load
+from devenv.project import Project
+from devenv.settings.load import FILE_NAME
 from devenv.sync.ignore import Ignore
 from devenv.sync.lock import WatchLock
 from devenv.sync.loop import SyncLoop
+from devenv.sync.parse_again import leave_request
 from devenv.sync.roots import require_dag_folder, roots_of
 from devenv.sync.watch import open_watcher
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
-    from devenv.project import Project
 
 _INPUTS = ("requirements.txt", "packages.txt")
 _LOOK_SECONDS = 1.0
@@ -53,77 +55,127 @@ def watch(
         DevenvError: the volume cannot be reached.
     """
     require_dag_folder(project)
-    sync = project.settings.sync
-    lock = WatchLock(project.state_folder, project.environment.now)
-    with lock, backend.during_watch(report):
-        watcher = open_watcher(
-            roots_of(project), Ignore(sync.ignore), report, kind=sync.watcher, poll_seconds=sync.poll_seconds
-        )
-        inputs = _Inputs(project, backend, report)
-        inputs.start()
+    ended = stop or threading.Event()
+    with WatchLock(project.state_folder, project.environment.now), backend.during_watch(report):
         journal = Journal(project.state_folder, project.environment.now)
-        told = both(report, journal.report)
+        inputs = _Inputs(project, backend, report, ended)
         try:
-            opened = functools.partial(backend.open_target, take_over=take_over)
-            SyncLoop(project, opened, told, watcher, confirm_deletes=confirm_deletes, stop=stop).run()
+            inputs.start()
+            while not ended.is_set():
+                project, backend = inputs.project, inputs.backend
+                loop = _loop(project, backend, both(report, journal.report), confirm_deletes, take_over=take_over)
+                inputs.follow(loop)
+                loop.run()
         finally:
-            inputs.stop()
+            ended.set()
             journal.close()
 
 
-class _Inputs(threading.Thread):
-    """Looks once a second at what the image is made of, and at `devenv.toml`; a handful of `stat` calls."""
+def _loop(
+    project: Project,
+    backend: Backend,
+    report: Reporter,
+    confirm_deletes: Callable[[str], bool] | None,
+    *,
+    take_over: bool,
+) -> SyncLoop:
+    sync = project.settings.sync
+    watcher = open_watcher(
+        roots_of(project), Ignore(sync.ignore), report, kind=sync.watcher, poll_seconds=sync.poll_seconds
+    )
+    opened = functools.partial(backend.open_target, take_over=take_over)
+    return SyncLoop(project, opened, report, watcher, confirm_deletes=confirm_deletes)
 
-    def __init__(self, project: Project, backend: Backend, report: Reporter) -> None:
+
+class _Inputs(threading.Thread):
+    """Looks once a second at what a watch depends on besides the DAG files; a handful of `stat` calls.
+
+    That is: what the image is made of, `devenv.toml`, and the environment in which the agent runs.
+
+    Attributes:
+        project, backend: with the settings as they are now.
+    """
+
+    def __init__(self, project: Project, backend: Backend, report: Reporter, ended: threading.Event) -> None:
         super().__init__(name="inputs", daemon=True)
-        self._project = project
-        self._backend = backend
+        self.project = project
+        self.backend = backend
         self._report = report
-        self._ended = threading.Event()
+        self._ended = ended
+        self._loop: SyncLoop | None = None
         self._known = self._fingerprint()
         self._known_settings = _state(project.folder / FILE_NAME)
+        self._surroundings = backend.surroundings()
 
-    def stop(self) -> None:
-        """Ends the thread; an image that is being built is not waited for."""
-        self._ended.set()
+    def follow(self, loop: SyncLoop) -> None:
+        """The loop that is to hear of changes from now on."""
+        self._loop = loop
+        if self._ended.is_set():
+            loop.end()
 
     def run(self) -> None:
         """Compares, and acts when a change has settled."""
         seen, seen_settings = self._known, self._known_settings
         same = 0
         while not self._ended.wait(_LOOK_SECONDS):
-            now, settings = self._fingerprint(), _state(self._project.folder / FILE_NAME)
+            self._look_at_surroundings()
+            now, settings = self._fingerprint(), _state(self.project.folder / FILE_NAME)
             same = same + 1 if (now, settings) == (seen, seen_settings) else 0
             seen, seen_settings = now, settings
             if same < _SETTLED_LOOKS:
                 continue
             if settings != self._known_settings:
                 self._known_settings = settings
-                self._tell_settings()
+                self._take_settings()
             if now != self._known:
                 self._known = now
                 self._reconcile()
+        if self._loop is not None:
+            self._loop.end()
+
+    def _look_at_surroundings(self) -> None:
+        before, now = self._surroundings, self.backend.surroundings()
+        self._surroundings = now
+        if before is None or now is None or before == now:
+            return
+        if before.running and not now.running:
+            self._report(
+                Notice("warning", "the environment is stopped; saves are copied, and nothing runs them", "devenv up")
+            )
+            return
+        if now.running and not before.running:
+            self._report(Notice("info", "the environment runs again"))
+        if self._loop is not None and now.running:
+            self._loop.reopen("the environment was started again")
 
     def _fingerprint(self) -> tuple[object, ...]:
-        folder = self._project.folder
+        folder = self.project.folder
         files = [folder / name for name in _INPUTS]
-        if "plugins" not in self._project.settings.sync.folders and (folder / "plugins").is_dir():
+        if "plugins" not in self.project.settings.sync.folders and (folder / "plugins").is_dir():
             files += sorted((folder / "plugins").rglob("*.py"))
         return tuple((str(file), _state(file)) for file in files)
 
     def _reconcile(self) -> None:
         try:
-            self._backend.reconcile(self._report)
+            self.backend.reconcile(self._report)
+            leave_request(self.project.state_folder)
         except DevenvError as error:
             self._report(Notice("error", error.message, error.hint or ""))
 
-    def _tell_settings(self) -> None:
+    def _take_settings(self) -> None:
+        """Goes on with what `devenv.toml` says now; a backend of another kind waits for the next `devenv up`."""
         try:
-            load(self._project.folder, self._project.environment)
-        except SettingsError as error:
+            project = Project.find(self.project.folder, self.project.environment)
+            backend = choose(project, None, self._report)
+        except DevenvError as error:
             self._report(Notice("error", error.message, error.hint or ""))
-        else:
-            self._report(Notice("info", f"{FILE_NAME} changed; it holds from the next `devenv up` on", "devenv up"))
+            return
+        what = "[sync] and [check] apply now, all else from the next `devenv up`"
+        self._report(Notice("info", f"{FILE_NAME} changed; {what}", "devenv up"))
+        if type(backend) is type(self.backend):
+            self.project, self.backend = project, backend
+            if self._loop is not None:
+                self._loop.end()
 
 
 def _state(file: Path) -> tuple[int, int] | None:

@@ -68,6 +68,19 @@ class LogQuery:
     tail: int | None = 200
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a session to the agent was opened in.
+
+    Attributes:
+        running: the environment runs.
+        key: differs when the session must be opened again: another Python, another configuration.
+    """
+
+    running: bool
+    key: tuple[object, ...]
+
+
 class Backend(Protocol):
     """One environment on one backend. Cheap to make; connects when something is asked."""
 
@@ -140,6 +153,9 @@ class Backend(Protocol):
         Raises:
             DevenvError: Vault or the cluster does not answer.
         """
+
+    def surroundings(self) -> Surroundings | None:
+        """What the agent's session lives in; None where the session itself ends with it, as in a pod."""
 
     def during_watch(self, report: Reporter) -> AbstractContextManager[None]:
         """What a watch holds: the port forwards that the URLs need, and notices of components that crash."""

@@ -8,9 +8,12 @@ import typer
 
 from devenv.cli.attached import run_inside
 from devenv.cli.context import backend_from, project_from
+from devenv.sync.parse_again import leave_request
 
 CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
 """Every flag is Airflow's, `--help` too."""
+_READ_BY_FILES = ("variables", "connections", "pools", "roles")
+"""What these commands change may be what a DAG file lacked, so a watch parses the files again."""
 
 
 def command(
@@ -22,4 +25,9 @@ def command(
     Examples:
       devenv airflow connections list
     """
-    return run_inside(backend_from(project_from()), "scheduler", ["airflow", *(arguments or [])])
+    project = project_from()
+    words = arguments or []
+    code = run_inside(backend_from(project), "scheduler", ["airflow", *words])
+    if words and words[0] in _READ_BY_FILES:
+        leave_request(project.state_folder)
+    return code

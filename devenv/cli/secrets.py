@@ -13,6 +13,7 @@ import typer
 from devenv.cli.context import backend_from, console, project_from, session
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Notice
+from devenv.sync.parse_again import leave_request
 
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
@@ -69,7 +70,8 @@ class _Desk:
         self.editor: SecretEditor = SecretEditor(self.project, self.keeper, self.store)
 
     def say_where(self, done: str) -> None:
-        """Says what was done, and where it is now."""
+        """Says what was done, and where it is now; a watch parses the files again, which may read it."""
+        leave_request(self.project.state_folder)
         if self.store is not None:
             console().report(Notice("info", done))
         else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from devenv import process
 from devenv.airflow.releases import Release
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery
+from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery, Surroundings
 from devenv.events import LogLine, Notice, Reporter
 from devenv.local.errors import NotRunning
 from devenv.local.session import LocalSession
@@ -110,6 +110,15 @@ class LocalBackend:
         from devenv.local import renewal
 
         renewal.renew(self._session, report, restart=restart)
+
+    def surroundings(self) -> Surroundings | None:
+        """See `Backend`."""
+        session = self._session
+        folder = session.airflow_folder()
+        configuration = session.places.secrets / "airflow.cfg"
+        with suppress(OSError):
+            return Surroundings(session.answer() is not None, (folder, configuration.stat().st_mtime_ns))
+        return Surroundings(session.answer() is not None, (folder, 0))
 
     @contextmanager
     def during_watch(self, report: Reporter) -> Iterator[None]:

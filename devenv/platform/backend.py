@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from devenv import ports, process
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, LogQuery
+from devenv.backends.base import Component, EnvironmentStatus, LogQuery, Surroundings
 from devenv.cluster.errors import ClusterError, ClusterUnreachable, ContextMissing
 from devenv.cluster.kinds import starts_pods
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
@@ -442,6 +442,10 @@ class PlatformBackend(ABC):
         from devenv.platform.secrets import renew
 
         renew(self.project, self.cluster(), self.vault(), report, restart=restart)
+
+    def surroundings(self) -> Surroundings | None:
+        """See `Backend`: the session ends with its pod."""
+        return None
 
     @contextmanager
     def during_watch(self, report: Reporter) -> Iterator[None]:

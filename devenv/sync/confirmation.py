@@ -130,7 +130,7 @@ class Confirmation:
         elif agent is not None and _refused(agent):
             events.append(VerdictReached(_marked(Verdict(path, agent.dag_ids, speaker="scheduler")), milliseconds))
         elif before is not None and (agent is None or agent.ok):
-            events.append(VerdictReached(Verdict(path, speaker="scheduler"), milliseconds))
+            events.append(VerdictReached(_cleared(path, agent), milliseconds))
         return events
 
     def _unconfirmed(self, path: str) -> list[Event]:
@@ -164,8 +164,12 @@ class Confirmation:
             if not self._is_local(path):
                 events.append(VerdictCleared(path))
             elif agent is None or agent.ok:
-                events.append(VerdictReached(Verdict(path, speaker="scheduler"), 0.0))
+                events.append(VerdictReached(_cleared(path, agent), 0.0))
         return events
+
+
+def _cleared(path: str, agent: Verdict | None) -> Verdict:
+    return Verdict(path, agent.dag_ids if agent is not None else (), speaker="scheduler")
 
 
 def _refused(verdict: Verdict) -> bool:

@@ -197,6 +197,10 @@ class SyncLoop:
         """The DAG files that the agent cannot parse now."""
         return self._verdicts.broken
 
+    def end(self) -> None:
+        """Ends `run`, from any thread."""
+        self._stop.set()
+
     def reopen(self, reason: str) -> None:
         """Opens another session in place of this one, from any thread: the environment was made anew."""
         self._messages.put(_Lost(self._connection.count, reason))
@@ -353,7 +357,7 @@ class SyncLoop:
             self._verdicts.forget_old(now)
             self._look(mirror, None, now)
         if asks and take_request(self._project.state_folder):
-            self._verdicts.parse_broken(mirror.target, now)
+            self._verdicts.parse_again(mirror.target)
         if asks and now >= due.report:
             wait = self._verdicts.compare(mirror.target, self._monotonic())
             self._due.report = self._monotonic() + wait

@@ -1,4 +1,4 @@
-"""A request, left by another command, that a watch parse broken files again: what they lacked may be there now."""
+"""A request, left by another command, that a watch parse the DAG files again: something that they read has changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REQUEST = "parse-again"
 
 
 def leave_request(state_folder: Path) -> None:
-    """Has the watch of this project, where there is one, parse all broken files again within a second."""
+    """Has the watch of this project, where there is one, parse all DAG files again, the broken ones first."""
     with contextlib.suppress(OSError):  # without a state folder there is no watch either
         (state_folder / _REQUEST).touch()
 

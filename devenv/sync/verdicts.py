@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from devenv.events import Reporter, VerdictCleared, VerdictReached
 from devenv.sync.confirmation import Confirmation
 from devenv.sync.model import Target
@@ -24,6 +22,7 @@ class Verdicts:
         self._report = report
         self._saved: dict[str, float] = {}
         self._agent: dict[str, Verdict] = {}
+        self._flipped: set[str] = set()
         self._confirmation = Confirmation(lambda path: path in self._agent)
 
     @property
@@ -61,6 +60,8 @@ class Verdicts:
         self._confirmation.heard(verdict)
         if saved is None and before is not None and _content(before) == _content(verdict):
             return  # a new session repeats what is known
+        if saved is None and before is not None and before.ok != verdict.ok:
+            self._flipped.add(verdict.file)  # by something outside of the file, so the scheduler must look again
         if verdict.because and saved is not None:  # the agent touched this file, so the scheduler parses it too
             self._confirmation.sent(verdict.file, acked=verdict.parsed_at, saved=saved, now=at)
         self._report(VerdictReached(verdict, (at - saved) * 1000 if saved is not None else 0.0))
@@ -71,6 +72,12 @@ class Verdicts:
         Raises:
             TargetLost: the session broke.
         """
+        if self._flipped:
+            flipped, self._flipped = sorted(self._flipped), set()
+            target.touch(flipped)
+            acked = target.clock()
+            for path in flipped:
+                self._confirmation.sent(path, acked=acked, saved=now, now=now)
         events, touch = self._confirmation.compare(target.scheduler(), now)
         for event in events:
             self._report(event)
@@ -78,23 +85,17 @@ class Verdicts:
             target.touch(touch)
         return self._confirmation.interval(now)
 
-    def parse_broken(self, target: Target, now: float) -> Sequence[str]:
-        """Has all broken files parsed again, by the agent and by the scheduler: their cause may be gone.
+    def parse_again(self, target: Target) -> None:
+        """Has all files parsed again, the broken ones first: something outside of them has changed.
 
         Raises:
             TargetLost: the session broke.
         """
-        paths = sorted({path for path, verdict in self.broken.items() if verdict.rule("no-verdicts") is None})
-        paths = sorted({*paths, *self._confirmation.announced})
-        if not paths:
-            return paths
-        acked = target.clock()
-        target.touch(paths)
-        for path in paths:
-            self._saved[path] = now
-            self._confirmation.sent(path, acked=acked, saved=now, now=now)
-        target.parse(paths, wait=False)
-        return paths
+        broken = sorted({*self.broken, *self._confirmation.announced})
+        if broken:
+            target.parse(broken, wait=False)
+            self._flipped.update(path for path in broken if path in self._agent)
+        target.parse([], wait=False)
 
     def forget_old(self, now: float) -> None:
         """Forgets when files were saved long ago: their verdicts are no answer to that save any more."""

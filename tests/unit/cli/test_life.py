@@ -77,6 +77,9 @@ class FakeBackend:
     def stale_secrets(self):
         return ()
 
+    def surroundings(self):
+        return None
+
     @contextlib.contextmanager
     def during_watch(self, report) -> Iterator[None]:
         yield
@@ -214,14 +217,15 @@ def test_while_watching_a_changed_image_is_rebuilt_and_wrong_settings_are_told(
         if len(told) == 2:
             both.set()
 
-    inputs = watching._Inputs(project, backend, report)  # type: ignore[arg-type]
+    ended = threading.Event()
+    inputs = watching._Inputs(project, backend, report, ended)  # type: ignore[arg-type]
     inputs.start()
     try:
         (project_folder / "requirements.txt").write_text("nothing-of-this-name\n")
         (project_folder / "devenv.toml").write_text("x = 1\n")
         assert both.wait(30)
     finally:
-        inputs.stop()
+        ended.set()
         inputs.join(10)
     assert backend.asked == ["reconcile"]
     messages = {event.message.splitlines()[0] for event in told if isinstance(event, Notice) and event.level == "error"}
