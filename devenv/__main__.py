@@ -21,8 +21,9 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     out = sys.stdout if session is None else session.environment.stdout
-    completing = "_DEVENV_COMPLETE" in os.environ  # the words to complete are in the environment, not in the arguments
-    if not completing and (not given or given in (["--help"], ["-h"], ["help"])):
+    if session is None and (asked := os.environ.get("_DEVENV_COMPLETE")):
+        return _complete(given) if asked == "lines" else 0  # a script of typer's would evaluate what it gets
+    if not given or given in (["--help"], ["-h"], ["help"]):
         from devenv.cli.commands import overview
 
         out.write(overview())  # imports nothing: the first thing that a newcomer types must be instant
@@ -36,6 +37,15 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     from devenv.cli.boundary import run
 
     return run(given, session)
+
+
+def _complete(words: Sequence[str]) -> int:
+    from devenv.cli import completion
+
+    completion.die_after(completion.SECONDS)
+    text = "".join(f"{line}\n" for line in completion.complete(words))
+    sys.stdout.write(text)
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,22 +6,34 @@ A name that is put together while the file runs (an f-string, a loop) is not fou
 from __future__ import annotations
 
 import ast
+import itertools
+import math
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from devenv.files import read_regular
 
 _FILES = 500
 _LARGEST = 500_000
 
 
-def dag_names(folder: Path) -> dict[str, tuple[str, ...]]:
-    """DAG id → the task ids of its file, for the files below a DAG folder that can be read."""
+def dag_names(folder: Path, *, until: float = math.inf) -> dict[str, tuple[str, ...]]:
+    """DAG id → the task ids of its file, for the files below a DAG folder that can be read.
+
+    Args:
+        folder: may hold anything: pipes, links to devices, files nested too deeply for Python.
+        until: on the monotonic clock, when to give back what was found so far.
+    """
     found: dict[str, tuple[str, ...]] = {}
-    for file in sorted(folder.rglob("*.py"))[:_FILES]:
+    for file in itertools.islice(_python_files(folder), _FILES):
+        if time.monotonic() > until:
+            break
         try:
-            if file.stat().st_size > _LARGEST:
-                continue
-            tree = ast.parse(file.read_bytes())
-        except (OSError, SyntaxError, ValueError):
+            content = read_regular(file, _LARGEST)
+            tree = ast.parse(content) if content is not None else ast.Module([], [])
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         dags: set[str] = set()
         tasks: set[str] = set()
@@ -29,6 +41,12 @@ def dag_names(folder: Path) -> dict[str, tuple[str, ...]]:
             (dags if kind == "dag" else tasks).add(name)
         found.update(dict.fromkeys(sorted(dags), tuple(sorted(tasks))))
     return found
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for where, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith((".", "__pycache__")))
+        yield from (Path(where, name) for name in sorted(files) if name.endswith(".py"))
 
 
 def _names(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from devenv.components import page_name
 from devenv.errors import MissingError
 from devenv.events import Notice, Reporter
+from devenv.files import write_whole
 from devenv.settings.schema import PortSettings
 
 _FILE = "state.json"
@@ -76,10 +77,7 @@ def choose(wanted: int, component: str, report: Reporter, *, taken: set[int] | N
 
 def hold(state_folder: Path, ports: Mapping[str, int]) -> None:
     """Notes that this process keeps these ports, for `devenv status` in another terminal."""
-    state_folder.mkdir(mode=0o700, exist_ok=True)
-    temporary = state_folder / f"{_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}), encoding="utf-8")
-    temporary.replace(state_folder / _FILE)
+    write_whole(state_folder / _FILE, json.dumps({"pid": os.getpid(), "ports": dict(ports)}))
 
 
 def held(state_folder: Path) -> dict[str, int]:

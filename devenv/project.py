@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from devenv import state_folder
 from devenv.environment import Environment
 from devenv.errors import UsageError
 from devenv.settings.load import FILE_NAME, load
@@ -79,8 +80,23 @@ class Project:
 
     @property
     def state_folder(self) -> Path:
-        """`.devenv/`: a cache that may be deleted at any time (0700, ignored by git)."""
-        return self.folder / ".devenv"
+        """`.devenv/`: a cache that may be deleted at any time (0700, ignored by git); it need not exist.
+
+        Raises:
+            StateFolderForeign: it is there and devenv did not make it, see `devenv.state_folder`.
+        """
+        folder = self.folder / state_folder.NAME
+        state_folder.require_ours(folder, self.data_folder)
+        return folder
+
+    def make_state_folder(self) -> Path:
+        """`.devenv/`, made where it is missing.
+
+        Raises:
+            StateFolderForeign: as above.
+            OSError: there is no room, or no right.
+        """
+        return state_folder.make(self.folder / state_folder.NAME, self.data_folder)
 
     @property
     def data_folder(self) -> Path:

@@ -56,7 +56,7 @@ def watch(
     """
     require_dag_folder(project)
     ended = stop or threading.Event()
-    with WatchLock(project.state_folder, project.environment.now), backend.during_watch(report):
+    with WatchLock(project.make_state_folder(), project.environment.now), backend.during_watch(report):
         journal = Journal(project.state_folder, project.environment.now)
         inputs = _Inputs(project, backend, report, ended)
         try:

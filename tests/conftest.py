@@ -111,6 +111,13 @@ class Devenv:
         code = main(arguments, Session(environment))
         return Result(code, environment.stdout.getvalue(), environment.stderr.getvalue())  # type: ignore[attr-defined]
 
+    def state_folder(self) -> Path:
+        """`.devenv/` of the project, made as devenv makes it."""
+        from devenv.environment import Environment
+        from devenv.project import Project
+
+        return Project.find(self.cwd, Environment(variables=self.variables, home=self.cwd)).make_state_folder()
+
 
 @pytest.fixture
 def project_folder(tmp_path: Path) -> Path:

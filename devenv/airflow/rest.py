@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import re
 import threading
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from devenv.errors import DevenvError, ExitCode, PlatformError
+from devenv.files import write_whole
 from devenv.verdict import clean
 
 _ANSWER_LIMIT = 64 * 1024 * 1024
@@ -275,12 +275,8 @@ class RestSession:
         if self._kept is None or "Basic" in session.headers.get("Authorization", ""):
             return
         text = json.dumps({"who": self._who(), "cookies": session.cookies, "headers": session.headers})
-        temporary = self._kept.with_name(f".{self._kept.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # then the next command logs in again
-            temporary.unlink(missing_ok=True)
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                stream.write(text)
-            temporary.replace(self._kept)
+            write_whole(self._kept, text)
 
     def _forget(self) -> None:
         if self._kept is not None:

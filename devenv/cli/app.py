@@ -86,6 +86,14 @@ def root() -> Commands:
     )
 
 
+def complete_words(words: list[str], incomplete: str) -> list[tuple[str, str]]:
+    """What may stand for `incomplete` after these words: values, each with its help."""
+    from typer._completion_classes import BashComplete
+
+    found = BashComplete(root(), {}, "devenv", "").get_completions(words, incomplete)
+    return [(item.value, item.help or "") for item in found if item.type == "plain"]
+
+
 def load_command(name: str) -> Any:
     """The command of a module, with the global flags that it does not have itself."""
     module = importlib.import_module(COMMANDS[name].module)

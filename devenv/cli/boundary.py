@@ -50,11 +50,6 @@ def run(arguments: Sequence[str], session: Session | None = None) -> int:
 
     current = session or Session()
     with session_of(current), _signals(current.environment):
-        if "_DEVENV_COMPLETE" in current.environment.variables:
-            from typer import completion
-
-            completion.completion_init()  # type: ignore[attr-defined]
-            root().main(args=list(arguments), prog_name="devenv")
         try:
             with root().make_context("devenv", list(arguments)) as context:
                 return int(root().invoke(context) or 0)

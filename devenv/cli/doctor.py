@@ -133,7 +133,8 @@ def _apply(results: list[Result]) -> bool:
 
 
 def _write(path: Path, results: list[Result], project: Project | None, backend: Backend | None) -> None:
-    from devenv.doctor.report import report_text, write_report
+    from devenv.doctor.report import report_text
+    from devenv.files import write_whole
     from devenv.logs.scrub import Scrubber
 
     environment = session().environment
@@ -143,5 +144,5 @@ def _write(path: Path, results: list[Result], project: Project | None, backend: 
         known = []  # where nothing is set up, nothing is known that could be shown
     text = report_text(results, project, backend, home=environment.home, scrub=Scrubber(known))
     target = environment.cwd / path
-    write_report(target, text)
+    write_whole(target, text)
     console().print(Text(f"written to {target}", "dim"))

@@ -67,7 +67,7 @@ def command(
         leave_word(project.state_folder)
         out.report(Notice("info", f"told the watch (process {watcher.pid}) that the deletes which it holds are meant"))
         return
-    with WatchLock(project.state_folder, project.environment.now):
+    with WatchLock(project.make_state_folder(), project.environment.now):
         ask = (lambda _question: True) if yes else out.confirm if out.can_ask else None
         opened = functools.partial(backend_from(project).open_target, take_over=take_over)
         loop = SyncLoop(project, opened, out.report, confirm_deletes=ask)

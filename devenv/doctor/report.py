@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
 
 _LOG_LINES = 60
 _SECRET_WORDS = ("password", "secret", "token", "key", "credential", "build_arguments", "annotations")
-
-
-def write_report(path: Path, text: str) -> None:
-    """Writes the file, readable by its owner only, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.touch(mode=0o600)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def report_text(

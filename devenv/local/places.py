@@ -47,7 +47,6 @@ class Places:
     def make(self) -> None:
         """Makes the folders that are missing, for their owner alone."""
         for folder in (
-            self.secrets.parent.parent,
             self.secrets.parent,
             self.secrets,
             self.airflow_home,
@@ -60,6 +59,3 @@ class Places:
             self.vault,
         ):
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        ignored = self.secrets.parent.parent / ".gitignore"
-        if not ignored.exists():
-            ignored.write_text("*\n")

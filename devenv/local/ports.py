@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from devenv.files import write_whole
 from devenv.local.errors import PortsTaken
 from devenv.ports import holder, is_free
 from devenv.supervisor.component import RECORD
@@ -67,9 +68,7 @@ def choose(data: Path, wanted: Mapping[str, int]) -> tuple[Ports, list[str]]:
 
     ports = Ports(pick("airflow", wanted["airflow"]), pick("vault", wanted["vault"]), _pick_any(former, taken))
     data.mkdir(parents=True, mode=0o700, exist_ok=True)
-    temporary = data / f"{_FILE}.new"
-    temporary.write_text(json.dumps(asdict(ports)))
-    temporary.replace(data / _FILE)
+    write_whole(data / _FILE, json.dumps(asdict(ports)))
     return ports, said
 
 

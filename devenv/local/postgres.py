@@ -23,6 +23,7 @@ from pathlib import Path
 from devenv import process
 from devenv.airflow.upgrade import COMMENT_QUERY, release_in
 from devenv.errors import CommandFailed
+from devenv.files import write_whole
 from devenv.local.errors import DatabaseFailed
 from devenv.local.virtualenv import Installer, Say
 from devenv.project import Project
@@ -258,9 +259,7 @@ class Postgres:
             self._query(programs, port, f"DROP DATABASE IF EXISTS {scratch}")
         # The note which release made the schema is a comment on the database, which a dump of it does not hold.
         note = self._query(programs, port, COMMENT_QUERY).replace("'", "''")
-        temporary = template.with_name(f"{template.name}.{os.getpid()}")
-        temporary.write_text(f"{dump}\nCOMMENT ON DATABASE {DATABASE} IS '{note}';\n")
-        temporary.replace(template)
+        write_whole(template, f"{dump}\nCOMMENT ON DATABASE {DATABASE} IS '{note}';\n")
 
     def variables(self, programs: Path, port: int) -> dict[str, str]:
         """The environment in which `psql` finds the database without a further word."""

@@ -84,6 +84,7 @@ class Preflight(LocalStep):
         session = self.session
         if not client.supported():
             raise PlatformUnsupported("The local backend runs on Linux and macOS only", hint="use WSL 2 on Windows")
+        session.project.make_state_folder()
         session.places.make()
         former = session.client()
         if former is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from devenv import process
 from devenv.environment import Environment
+from devenv.files import write_whole
 from devenv.project import Project
 from devenv.settings.schema import Settings
 from devenv.supervisor.component import ComponentSpec
@@ -32,7 +33,7 @@ _SETTINGS = "settings.json"
 
 def write_settings(session: LocalSession) -> None:
     """Leaves the effective settings, flags included, for the seeder."""
-    seeds.write_private(session.places.data / _SETTINGS, session.project.settings.model_dump_json())
+    write_whole(session.places.data / _SETTINGS, session.project.settings.model_dump_json())
 
 
 def components(session: LocalSession, program: Path) -> list[ComponentSpec]:

@@ -15,6 +15,7 @@ from devenv import process
 from devenv.airflow.releases import Release
 from devenv.environment import Environment
 from devenv.errors import CommandFailed, TimedOut
+from devenv.files import write_whole
 from devenv.local.errors import InstallFailed, InterpreterMissing
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
@@ -185,9 +186,7 @@ class Installer:
                     _CONSTRAINTS.format(release=release, python=python), timeout=(_REACH_SECONDS, _REACH_SECONDS * 5)
                 )
                 answer.raise_for_status()
-                temporary = kept.with_suffix(".new")
-                temporary.write_text(answer.text)
-                temporary.replace(kept)
+                write_whole(kept, answer.text)
             except requests.RequestException:
                 exclude_newer = package_date(release)
                 if not exclude_newer:

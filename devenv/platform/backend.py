@@ -21,6 +21,7 @@ from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component
 from devenv.components import PAGES
 from devenv.errors import DevenvError
 from devenv.events import Notice, Output, Reporter
+from devenv.files import write_whole
 from devenv.platform.agent_session import AGENT, AgentSessions
 from devenv.platform.errors import NotDeployed
 from devenv.platform.image import ProjectImage
@@ -167,7 +168,7 @@ class PlatformBackend(ABC):
     def _render(self) -> Objects:
         from devenv.platform.overlay import render_overlay, write_overlay
 
-        self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
+        self.project.make_state_folder()
         parsed = sum(1 for _ in self.project.dag_folder.rglob("*.py"))
         folder = write_overlay(self.project, airflow_image=self.airflow_image, parsed_files=parsed)
         objects = self.arrange(render_overlay(folder, self.kubectl(), self.project.environment.variables))
@@ -380,14 +381,12 @@ class PlatformBackend(ABC):
     def exports(self) -> Mapping[str, str]:
         """See `Backend`."""
         from devenv.cluster.access import kubeconfig_paths, single_context
-        from devenv.vault.seeds import write_private
 
         environment = self.project.environment
         paths = [self.kubeconfig] if self.kubeconfig else kubeconfig_paths(environment.variables, environment.home)
         text = single_context(self.context, self.namespace, paths)
-        self.project.state_folder.mkdir(mode=0o700, exist_ok=True)
-        path = self.project.state_folder / "kubeconfig"
-        write_private(path, text)
+        path = self.project.make_state_folder() / "kubeconfig"
+        write_whole(path, text)
         return {"KUBECONFIG": str(path)}
 
     # --- Backend: what one does with it ---
@@ -470,7 +469,7 @@ class PlatformBackend(ABC):
                     continue
                 wanted = ports.wanted_port(component, self.project.settings.ports)
                 opened[component] = self._forward(component, ports.choose(wanted, component, report))
-            ports.hold(self.project.state_folder, {name: forward.port for name, forward in opened.items()})
+            ports.hold(self.project.make_state_folder(), {name: forward.port for name, forward in opened.items()})
             for component, forward in opened.items():
                 report(Notice("info", f"{component}: http://127.0.0.1:{forward.port}, while this watch runs"))
             yield

@@ -53,7 +53,7 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
     Raises:
         OptionsUnknown, ExecutorUnknown: the settings do not fit the release.
     """
-    folder = folder or project.state_folder / "overlay"
+    folder = folder or project.make_state_folder() / "overlay"
     settings = project.settings
     release = Release(settings.airflow.version)
     texts = {

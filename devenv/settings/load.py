@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from devenv.components import env_files
 from devenv.environment import Environment
 from devenv.errors import UsageError
+from devenv.files import read_regular
 from devenv.settings.schema import Section, Settings, describe
 from devenv.settings.toml_lines import key_lines
 
@@ -41,6 +42,8 @@ _FLAG_NAMES = {
     "components": "with",
     "ports.airflow": "port",
 }
+
+_LARGEST = 1024 * 1024
 
 
 class SettingsError(UsageError):
@@ -108,7 +111,7 @@ def load(
     Raises:
         SettingsError: with every problem.
     """
-    return read(folder, environment, flags, remembered).settings
+    return read(folder, environment, flags, remembered, locate=False).settings
 
 
 def read(
@@ -116,15 +119,26 @@ def read(
     environment: Environment,
     flags: Mapping[str, Any] | None = None,
     remembered: Mapping[str, Any] | None = None,
+    *,
+    locate: bool = True,
 ) -> Effective:
     """As `load`, with where each value came from.
+
+    Args:
+        folder: as for `load`.
+        environment: as for `load`.
+        flags: as for `load`.
+        remembered: as for `load`.
+        locate: look for the lines of `devenv.toml` too, which takes long for a long file; a problem has them always.
 
     Raises:
         SettingsError: with every problem.
     """
     problems: list[Problem] = []
     origins: dict[KeyPath, str] = {}
-    merged = _from_file(folder / FILE_NAME, origins, problems)
+    merged, text = _from_file(folder / FILE_NAME, problems)
+    if locate:
+        origins.update({path: f"{FILE_NAME}:{line}" for path, line in key_lines(text).items()})
     sources = (
         *_from_variables(environment.variables, problems),
         *_from_flags(remembered or {}, "devenv up --{} (the last one)"),
@@ -136,10 +150,14 @@ def read(
     try:
         settings = Settings.model_validate(merged)
     except pydantic.ValidationError as error:
+        if not locate:
+            return read(folder, environment, flags, remembered)
         problems.extend(_explain(error, merged, origins))
         raise SettingsError(_in_order(problems)) from None
     problems.extend(_contradictions(settings, Effective(settings, origins)))
     if problems:
+        if not locate:
+            return read(folder, environment, flags, remembered)
         raise SettingsError(_in_order(problems))
     return Effective(settings, origins)
 
@@ -147,25 +165,30 @@ def read(
 # -- the sources
 
 
-def _from_file(file: Path, origins: dict[KeyPath, str], problems: list[Problem]) -> dict[str, Any]:
+def _from_file(file: Path, problems: list[Problem]) -> tuple[dict[str, Any], str]:
+    """What the file says, and its text; both empty where it says nothing or cannot be read."""
     try:
-        text = file.read_bytes().decode()
+        content = read_regular(file, _LARGEST)
     except FileNotFoundError:
-        return {}
+        return {}, ""
     except OSError as error:
         problems.append(Problem(FILE_NAME, f"cannot be read: {error.strerror} ({file})"))
-        return {}
+        return {}, ""
+    if content is None:
+        problems.append(Problem(FILE_NAME, f"is no regular file of at most {_LARGEST // 1024} KiB ({file})"))
+        return {}, ""
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
-        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         problems.append(Problem(f"{FILE_NAME}:{line}", "is not UTF-8 text"))
-        return {}
+        return {}, ""
     try:
         parsed = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         problems.append(_syntax_problem(str(error), text))
-        return {}
-    origins.update({path: f"{FILE_NAME}:{line}" for path, line in key_lines(text).items()})
-    return parsed
+        return {}, ""
+    return parsed, text
 
 
 def _syntax_problem(message: str, text: str) -> Problem:

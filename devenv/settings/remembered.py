@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from devenv.files import write_whole
 
 _NAME = "flags.json"
 
@@ -25,9 +26,7 @@ def remember(data_folder: Path, flags: Mapping[str, Any]) -> None:
     """Notes the flags in place of those of the `up` before."""
     given = {name: value for name, value in flags.items() if value is not None}
     data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = data_folder / f".{_NAME}.{os.getpid()}"
-    temporary.write_text(json.dumps(given), encoding="utf-8")
-    temporary.replace(data_folder / _NAME)
+    write_whole(data_folder / _NAME, json.dumps(given))
 
 
 def forget(data_folder: Path) -> None:

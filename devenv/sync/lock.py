@@ -58,8 +58,7 @@ class WatchLock:
     """
 
     def __init__(self, state_folder: Path, now: Callable[[], float] = time.time) -> None:
-        state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(state_folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(state_folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _lock_soon(self._file):
             holder = _read(self._file)
             os.close(self._file)
@@ -85,7 +84,7 @@ class WatchLock:
 def holder(state_folder: Path) -> Holder | None:
     """Who watches the project with this state folder now, or None."""
     try:
-        file = os.open(state_folder / _NAME, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(state_folder / _NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from devenv import process
 from devenv.errors import CommandFailed, DevenvError
+from devenv.files import write_whole
 from devenv.project import Project
 from devenv.vault import layout, programs, seeds
 from devenv.vault.errors import VaultDenied
@@ -110,9 +111,9 @@ def fetch(project: Project, *, component: str, address: str, folder: Path, templ
     for each in (folder, login):
         each.mkdir(parents=True, exist_ok=True, mode=0o700)
     halves = seeds.load_or_create(project).login(component)
-    seeds.write_private(login / "role-id", halves["role_id"])
-    seeds.write_private(login / "secret-id", halves["secret_id"])
-    seeds.write_private(folder / "secrets.json", json.dumps(layout.secrets_list(project.settings.vault), indent=2))
+    write_whole(login / "role-id", halves["role_id"])
+    write_whole(login / "secret-id", halves["secret_id"])
+    write_whole(folder / "secrets.json", json.dumps(layout.secrets_list(project.settings.vault), indent=2))
     variables = {
         "VAULT_ADDR": address,
         "DEVENV_COMPONENT": component,

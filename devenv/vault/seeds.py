@@ -33,6 +33,7 @@ from typing import Any, Literal, Union
 
 from devenv import process
 from devenv.errors import CommandFailed, DevenvError
+from devenv.files import write_whole
 from devenv.project import Project
 from devenv.vault import layout, platform_secrets
 from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
@@ -169,17 +170,7 @@ def save(project: Project, seeds: Seeds) -> None:
             for each, values in seeds.kept.items()
         },
     }
-    write_private(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def resolve(seeds: Seeds, variables: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:

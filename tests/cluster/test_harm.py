@@ -151,7 +151,7 @@ def test_a_profile_file_that_is_not_whole_is_named_by_every_command(
             assert f"{file} is {state}; its node and the data in it are there" in error.data["message"]
             assert error.data["hint"].startswith("restore that file")
         findings = [line.data for line in recorded.json("doctor", code=None) if line.type == "devenv.doctor.finding"]
-        assert any(str(file) in finding["message"] for finding in findings if finding["check"] == "profile")
+        assert any(str(file) in finding["cause"] for finding in findings if finding["check"] == "profile")
     finally:
         file.write_bytes(kept)
     assert recorder.harmful() == []

@@ -159,7 +159,7 @@ def test_a_dry_run_does_nothing(devenv, backend: FakeBackend) -> None:
 
 
 def test_up_beside_a_watch_prints_the_summary_and_names_the_watcher(devenv, backend: FakeBackend) -> None:
-    with WatchLock(devenv.cwd / ".devenv"):
+    with WatchLock(devenv.state_folder()):
         result = devenv("up")
     assert result.exit_code == ExitCode.OK
     assert "http://127.0.0.1:8080" in result.stdout
@@ -179,7 +179,7 @@ def test_destroy_asks_and_never_without_a_person(devenv, backend: FakeBackend) -
     nobody = devenv("destroy")
     assert nobody.exit_code == ExitCode.USAGE
     assert "--yes" in nobody.stderr
-    with WatchLock(devenv.cwd / ".devenv"):
+    with WatchLock(devenv.state_folder()):
         assert devenv("destroy", "--yes").exit_code == ExitCode.REFUSED
     assert backend.asked == []
     assert devenv("destroy", terminal=True, stdin="y\n").exit_code == ExitCode.OK

@@ -494,5 +494,5 @@ def test_nobody_watches(project: Project) -> None:
     from devenv.sync.lock import WatchLock
 
     assert sync.watch(project).level == "warning"
-    with WatchLock(project.state_folder):
+    with WatchLock(project.make_state_folder()):
         assert sync.watch(project).cause == f"process {os.getpid()}"

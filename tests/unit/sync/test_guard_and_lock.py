@@ -91,6 +91,7 @@ def test_a_word_left_elsewhere_counts_once(tmp_path: Path) -> None:
 
 def test_the_second_watch_names_the_first(tmp_path: Path) -> None:
     state = tmp_path / ".devenv"
+    state.mkdir()
     assert holder(state) is None
     with WatchLock(state, now=lambda: 1000.0):
         with pytest.raises(AlreadyWatched) as refused:

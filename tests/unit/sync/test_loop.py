@@ -316,7 +316,7 @@ def test_a_word_left_by_another_command_lets_deletes_through(tmp_path: Path) -> 
     project, target, dags = project_at(tmp_path), RecordingTarget(), tmp_path / "dags"
     for number in range(3):
         (dags / f"{number}.py").write_text("x")
-    project.state_folder.mkdir()
+    project.make_state_folder()
     with Watching(project, target.opened) as watch:
         watch.events.wait(WatchStarted)
         for number in range(3):

@@ -57,7 +57,7 @@ def test_a_script_must_say_yes_before_the_volume_is_emptied(devenv, target) -> N
 
 
 def test_beside_a_watch(devenv, project_folder, target) -> None:
-    state = project_folder / ".devenv"
+    state = devenv.state_folder()
     with WatchLock(state):
         refused = devenv("sync")
         assert refused.exit_code == 5

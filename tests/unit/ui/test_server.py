@@ -112,7 +112,7 @@ def served(project_folder: Path, tmp_path: Path) -> Iterator[Served]:
 
     variables = {"DEVENV_DATA": str(tmp_path / "data"), "DEVENV_CACHE": str(tmp_path / "cache")}
     project = Project(project_folder, Settings(), Environment(variables=variables, cwd=project_folder))
-    project.state_folder.mkdir(mode=0o700)
+    project.make_state_folder()
     made = Served(project)
     made.feed.start()
     thread = threading.Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)
