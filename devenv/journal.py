@@ -28,6 +28,7 @@ from devenv.events import (
     WatchStarted,
     data_of,
 )
+from devenv.foreign_text import json_safe
 
 Line = dict[str, Any]
 """`at` (seconds since the epoch), `type` (as in `devenv.events.TYPES`) and `data`."""
@@ -154,7 +155,7 @@ class JournalReader:
 
 
 def _text(line: Line) -> str:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return json_safe(json.dumps(line, ensure_ascii=False, separators=(",", ":"))) + "\n"
 
 
 def _line(raw: bytes) -> Line | None:

@@ -7,24 +7,16 @@ cleans whatever arrives.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from devenv.foreign_text import clean
+
 Severity = Literal["error", "warning", "info"]
 Speaker = Literal["agent", "scheduler", "check"]
 
-_TEXT_LIMIT = 20_000
 _ITEMS_LIMIT = 500
-# Everything a terminal could act on: C0 but tab and newline, DEL, C1.
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def clean(text: object, limit: int = _TEXT_LIMIT) -> str:
-    """Text from elsewhere made safe to print: no terminal escapes, at most `limit` characters."""
-    cleaned = _CONTROL.sub("", str(text))
-    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ class Problem:
             severity=severity if severity in ("error", "warning", "info") else "error",
             message=clean(raw.get("message", "")),
             type=clean(raw.get("type", ""), 200),
-            file=clean(raw.get("file", ""), 4096),
+            file=_path(raw.get("file")),
             line=_number(raw.get("line")),
             column=_number(raw.get("column")),
             excerpt=tuple(clean(line, 500) for line in _list(raw.get("excerpt"))[:20]),
@@ -115,7 +107,7 @@ class Verdict:
         """A verdict from untrusted JSON; what does not fit is bounded or replaced, never raised."""
         speaker = raw.get("speaker")
         return cls(
-            file=clean(raw.get("file", ""), 4096),
+            file=_path(raw.get("file")),
             dag_ids=_names(raw.get("dag_ids")),
             problems=tuple(
                 Problem.from_json(item)
@@ -127,9 +119,14 @@ class Verdict:
             added=_names(raw.get("added")),
             removed=_names(raw.get("removed")),
             changed=_names(raw.get("changed")),
-            because=clean(raw.get("because", ""), 4096),
+            because=_path(raw.get("because")),
             parsed_at=_float(raw.get("parsed_at")),
         )
+
+
+def _path(value: object) -> str:
+    """A path as it is, since it names a file here too; it is made safe where it is shown."""
+    return str(value or "")[:4096]
 
 
 def _list(value: object) -> list[Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from devenv.airflow.rest import AirflowRefused, NotFound, RestSession
 from devenv.airflow.task_log import LogChunk, read_2, read_3
 from devenv.errors import DevenvError, ExitCode, TimedOut
-from devenv.verdict import clean
+from devenv.foreign_text import clean
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 from devenv.errors import DevenvError, ExitCode, PlatformError
 from devenv.files import write_whole
-from devenv.verdict import clean
+from devenv.foreign_text import clean
 
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _CSRF_TOKEN = re.compile(r'name="csrf_token"[^>]*\bvalue="([^"]+)"')

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from devenv import __version__
+from devenv.foreign_text import visible
 from devenv.verdict import Problem, Verdict
 
 Place = Callable[[str], str]
@@ -53,7 +55,9 @@ def as_sarif(verdicts: Sequence[Verdict], place: Place) -> str:
 
 
 def _result(verdict: Verdict, problem: Problem, place: Place) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": place(problem.file or verdict.file)}}
+    location: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(place(problem.file or verdict.file), errors="replace")}
+    }
     if problem.line:
         location["region"] = {"startLine": problem.line}
         if problem.column:
@@ -78,6 +82,7 @@ def _sentence(problem: Problem) -> str:
 
 
 def _escape(text: str, further: str = "") -> str:
+    text = visible(text)
     for character in "%\r\n" + further:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

@@ -15,6 +15,7 @@ from devenv.console.tables import Cell, table
 from devenv.console.terminal import Terminal
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Event
+from devenv.foreign_text import visible
 
 if TYPE_CHECKING:
     from devenv.console.json_lines import JsonLines
@@ -160,7 +161,7 @@ class Console:
             raise NoAnswer(f"{question} Nobody is there to answer", hint="give --yes to go on without a question")
         if self._text is not None:
             self._text.pause()
-        environment.stderr.write(f"{question} [y/N] ")
+        environment.stderr.write(visible(f"{question} [y/N] "))
         environment.stderr.flush()
         return environment.stdin.readline().strip().lower() in ("y", "yes")
 

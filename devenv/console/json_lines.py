@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from devenv.events import TYPES, Event, data_of
+from devenv.foreign_text import json_safe
 
 
 class JsonLines:
@@ -48,7 +49,7 @@ class JsonLines:
                 "data": data,
             }
             try:
-                self._stream.write(json.dumps(line, default=_plain, ensure_ascii=False) + "\n")
+                self._stream.write(json_safe(json.dumps(line, default=_plain, ensure_ascii=False)) + "\n")
                 self._stream.flush()
             except (OSError, ValueError):  # the reader is gone, or the stream is closed
                 self._closed = True

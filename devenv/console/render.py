@@ -22,6 +22,7 @@ from devenv.events import (
     StepFinished,
     WatchStarted,
 )
+from devenv.foreign_text import visible
 from devenv.verdict import Problem, Verdict
 
 VERB = 12
@@ -322,14 +323,15 @@ class Renderer:
         return line
 
     def final(self, lines: Iterable[Text]) -> list[Text]:
-        """The lines in the characters that the stream takes."""
-        if self.unicode:
-            return list(lines)
-        return [_translated(line) for line in lines]
+        """The lines as they may reach the stream: foreign text made safe, in the characters that the stream takes."""
+        return [_final(line, self.unicode) for line in lines]
 
 
-def _translated(line: Text) -> Text:
-    plain = line.plain.translate(_ASCII)  # one character for one: the colours stay where they are
+def _final(line: Text, unicode: bool) -> Text:  # noqa: FBT001
+    plain = visible(line.plain)  # one character for one: the colours stay where they are
+    plain = plain if unicode else plain.translate(_ASCII)
+    if plain == line.plain:
+        return line
     copy = line.copy()
     copy.plain = plain
     return copy
@@ -337,6 +339,7 @@ def _translated(line: Text) -> Text:
 
 def shorten(path: str, width: int) -> str:
     """The end of a path that fits: what tells files apart stands at the end."""
+    path = path.replace("\n", "\ufffd")  # a name is one line, whatever it holds
     return path if len(path) <= width else f"…{path[-(width - 1) :]}"
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from devenv.cluster.errors import AccessDenied
 from devenv.errors import DevenvError
-from devenv.verdict import clean
+from devenv.foreign_text import clean
 
 Level = Literal["ok", "warning", "failure", "skipped"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from devenv.backends.base import LogQuery
 from devenv.events import LogLine
+from devenv.foreign_text import clean
 from devenv.logs.merge import in_order
 from devenv.supervisor import log_file
-from devenv.verdict import clean
 
 _LOOK_SECONDS = 0.2
 

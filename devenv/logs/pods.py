@@ -15,8 +15,8 @@ from devenv.cluster.errors import ClusterError, ClusterUnreachable
 from devenv.cluster.objects import Object, component_of, container_statuses
 from devenv.cluster.streams import Stop, Stream
 from devenv.events import LogLine, Notice, Reporter, silent
+from devenv.foreign_text import clean
 from devenv.logs.merge import Merger, in_order
-from devenv.verdict import clean
 
 if TYPE_CHECKING:
     from devenv.backends.base import LogQuery

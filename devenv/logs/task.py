@@ -14,8 +14,8 @@ from devenv.airflow.rest import AirflowUnreachable
 from devenv.airflow.task_log import TaskLogLine, event_lines, plain_line
 from devenv.errors import PlatformError
 from devenv.events import LogLine
+from devenv.foreign_text import clean
 from devenv.logs.pods import TASK
-from devenv.verdict import clean
 
 if TYPE_CHECKING:
     from devenv.airflow.client import AirflowClient

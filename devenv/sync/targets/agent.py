@@ -22,6 +22,7 @@ from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.duplex import Duplex, DuplexClosed
 from devenv.errors import PlatformError, RefusedError
+from devenv.foreign_text import clean
 from devenv.settings.schema import CheckSettings
 from devenv.sync.model import (
     Ack,
@@ -35,7 +36,7 @@ from devenv.sync.model import (
     SchedulerReport,
     TargetLost,
 )
-from devenv.verdict import Verdict, clean
+from devenv.verdict import Verdict
 
 # An exec command travels in a URL, so this must stay short; the program itself follows on standard input.
 _BOOTSTRAP = """\
@@ -563,7 +564,7 @@ def _report(raw: Mapping[str, Any]) -> SchedulerReport:
     return SchedulerReport(
         errors={verdict.file: verdict for verdict in verdicts},
         parsed={
-            clean(path, 4096): float(when)
+            str(path)[:4096]: float(when)
             for path, when in (parsed.items() if isinstance(parsed, dict) else ())
             if isinstance(when, (int, float))
         },

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from devenv import process
 from devenv.duplex import DuplexClosed
-from devenv.verdict import clean
+from devenv.foreign_text import clean
 
 _LAST_WORDS = 8_192
 _CHUNK = 1_048_576

@@ -18,6 +18,7 @@ from typing import Any, cast, get_args
 
 from devenv import process
 from devenv.agent.once import MARK
+from devenv.foreign_text import clean
 from devenv.sync.model import Ack, Batch, Capabilities, Entry, JobIsWriting, Manifest, Put, SchedulerReport, TargetLost
 from devenv.sync.targets.agent import (
     JOB_HINT,
@@ -29,7 +30,6 @@ from devenv.sync.targets.agent import (
     agent_command,
     program,
 )
-from devenv.verdict import clean
 
 _SECONDS = 300.0
 

@@ -29,4 +29,4 @@ def test_sarif() -> None:
     (result,) = run["results"]
     assert result["ruleId"] == run["tool"]["driver"]["rules"][0]["id"] == "import-error"
     place = result["locations"][0]["physicalLocation"]
-    assert place == {"artifactLocation": {"uri": "dags/h:1.py"}, "region": {"startLine": 3, "startColumn": 2}}
+    assert place == {"artifactLocation": {"uri": "dags/h%3A1.py"}, "region": {"startLine": 3, "startColumn": 2}}
