@@ -222,7 +222,7 @@ class LocalBackend:
         from devenv.vault import layout, seeds
 
         known = seeds.load_or_create(self._project)
-        admin = seeds.all_secrets(self._project, known)[layout.ADMIN]
+        admin = seeds.secrets_at(self._project, known, layout.ADMIN)
         return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
 
     def logs(self, query: LogQuery) -> Iterator[LogLine]:

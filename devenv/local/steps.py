@@ -182,10 +182,8 @@ class StartPostgres(LocalStep):
         programs_folder = postgres.install(lambda line: progress(line, None))
         progress("making the database", None) if not postgres.exists else None
         known = seeds.load_or_create(session.project)
-        password = seeds.all_secrets(session.project, known, session.database_url())[layout.DATABASE][
-            "POSTGRES_PASSWORD"
-        ]
-        postgres.create(programs_folder, password)
+        secrets = seeds.secrets_at(session.project, known, layout.DATABASE, session.database_url())
+        postgres.create(programs_folder, secrets["POSTGRES_PASSWORD"])
         port = session.ports().postgres
         session.supervisor().apply([postgres.component(programs_folder, port)])
         progress("waiting for Postgres to take connections", None)

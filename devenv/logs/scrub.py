@@ -26,10 +26,14 @@ class Scrubber:
         for value in values:
             if len(value) < _SHORTEST:
                 continue
-            forms.update((value, value.strip(), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)))
+            quoted = (
+                urllib.parse.quote(value, safe="", errors="replace"),
+                urllib.parse.quote_plus(value, errors="replace"),
+            )
+            forms.update((value, value.strip(), *quoted))
             forms.add(json.dumps(value)[1:-1])
             for text in (value, value + "\n"):
-                encoded = base64.b64encode(text.encode()).decode()
+                encoded = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()
                 forms.update((encoded, encoded.rstrip("="), encoded.replace("+", "-").replace("/", "_")))
             forms.update(line for line in value.splitlines() if len(line) >= _SHORTEST)  # a key of several lines
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)

@@ -324,7 +324,7 @@ class PlatformBackend(ABC):
             admin = self._seed_document()["secrets"][layout.ADMIN]
         except (ClusterError, ContextMissing):
             known = seeds.load_or_create(self.project)
-            admin = seeds.all_secrets(self.project, known)[layout.ADMIN]
+            admin = seeds.secrets_at(self.project, known, layout.ADMIN)
         return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
 
     def known_secrets(self) -> Sequence[str]:

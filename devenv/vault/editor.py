@@ -150,7 +150,7 @@ class SecretEditor:
         if self._store is not None:
             values = self._store.read(path)
         else:
-            values = seeds.all_secrets(self._project, self._seeds).get(path)
+            values = seeds.secrets_at(self._project, self._seeds, path)
         if not values:
             raise SecretMissing(f"There is nothing at {path}", hint="devenv secrets list")
         return values

@@ -173,8 +173,15 @@ def save(project: Project, seeds: Seeds) -> None:
     write_whole(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def resolve(seeds: Seeds, variables: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+def resolve(
+    seeds: Seeds, variables: Mapping[str, str] | None = None, *, only: str | None = None
+) -> dict[str, dict[str, str]]:
     """The user's values, commands run; each command once.
+
+    Args:
+        seeds: of the environment.
+        variables: the commands' environment.
+        only: this path, so that no command of another one runs.
 
     Raises:
         SeedCommandFailed: one failed or printed nothing.
@@ -182,6 +189,8 @@ def resolve(seeds: Seeds, variables: Mapping[str, str] | None = None) -> dict[st
     printed: dict[Command, str] = {}
     resolved: dict[str, dict[str, str]] = {}
     for path, values in seeds.given().items():
+        if only not in (None, path):
+            continue
         for key, value in values.items():
             if isinstance(value, Command):
                 if value not in printed:
@@ -221,6 +230,16 @@ def all_secrets(project: Project, seeds: Seeds, database: Mapping[str, str] | No
     for path, values in resolve(seeds, project.environment.variables).items():
         merged.setdefault(path, {}).update(values)
     return merged
+
+
+def secrets_at(project: Project, seeds: Seeds, path: str, database: Mapping[str, str] | None = None) -> dict[str, str]:
+    """As `all_secrets`, of one path: the commands of other paths do not run.
+
+    Raises:
+        SeedCommandFailed: a command of this path failed.
+    """
+    platform = platform_secrets.values(project.settings, seeds.generated, database).get(path, {})
+    return {**platform, **resolve(seeds, project.environment.variables, only=path).get(path, {})}
 
 
 def known_values(project: Project, seeds: Seeds) -> list[str]:

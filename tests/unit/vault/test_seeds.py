@@ -11,8 +11,8 @@ import pytest
 from devenv.environment import Environment
 from devenv.project import Project
 from devenv.settings.schema import SecretFile, Settings, VaultSettings
-from devenv.vault import layout, seeds
-from devenv.vault.errors import SeedsInvalid, SeedsUnsafe
+from devenv.vault import layout, platform_secrets, seeds
+from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
 
 
 @pytest.fixture
@@ -163,3 +163,13 @@ def test_steps_that_begin_at_once_generate_the_seeds_once(tmp_path: Path) -> Non
 
         with ThreadPoolExecutor(8) as pool:
             assert len({each.result() for each in [pool.submit(load) for _ in range(8)]}) == 1
+
+
+def test_only_the_commands_of_the_path_that_is_asked_for_run(project: Project, tmp_path: Path) -> None:
+    """A command that hangs or asks at `devenv status` would be one of another path than the admin's."""
+    never = seeds.Command(("/nonexistent/op", "read"))
+    known = seeds.Seeds(platform_secrets.generate(), {"kyuubi/database": {"KYUUBI_PASSWORD": never}})
+    admin = seeds.secrets_at(project, known, layout.ADMIN)
+    assert admin["AIRFLOW_ADMIN_PASSWORD"] == known.generated["admin_password"]
+    with pytest.raises(SeedCommandFailed):
+        seeds.secrets_at(project, known, "kyuubi/database")
