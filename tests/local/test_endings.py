@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from devenv.backends.local import session as local_session
+from devenv.local import session as local_session
 
 from devenv.errors import DevenvError
 from devenv.events import Notice
