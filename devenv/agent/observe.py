@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Callable, Counter, Dict, List, Optional, Set, Tuple
 
 from devenv.agent.places import Places
+from devenv.agent.problems import DatabaseForbidden
 
 _SAMPLE_SECONDS = 0.01
 _CALLS_LIMIT = 20
@@ -50,10 +51,12 @@ class Observer:
             "sqlite3.connect": self._database,
         }
 
-    def start(self) -> None:
-        """Begins to look."""
+    def start(self, *, forbid_database: bool) -> None:
+        """Begins to look, and keeps the file from the metadata database where its release does."""
         sys.addaudithook(self._audit)
         self._wrap_secrets()
+        if forbid_database:
+            self._forbid_database()
         self._wrap_drivers()
         self._main = threading.main_thread().ident
         threading.Thread(target=self._sample, name="devenv sampler", daemon=True).start()
@@ -148,6 +151,27 @@ class Observer:
             return found
 
         return asked
+
+    def _forbid_database(self) -> None:
+        """As `block_orm_access` does in 3.2+; Airflow's own look for a Variable, of which the file knows nothing, may.
+
+        (There, the manager asks the database in the file's place.)
+        """
+        settings: Any = sys.modules["airflow.settings"]
+        original = settings.Session
+
+        def session(*arguments: Any, **named: Any) -> Any:
+            if not self._asking:
+                raise DatabaseForbidden("Direct database access via the ORM is not allowed in Airflow 3.0")
+            return original(*arguments, **named)
+
+        def refuse(*_arguments: Any, **_named: Any) -> Any:
+            raise DatabaseForbidden("Database access is disabled from Dags and Triggers")
+
+        session.remove = original.remove  # type: ignore[attr-defined]
+        settings.Session = session
+        settings.configure_orm = refuse
+        settings.NonScopedSession = refuse
 
     def _wrap_drivers(self) -> None:
         """Drivers in C raise no audit event when they connect."""

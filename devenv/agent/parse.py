@@ -1,14 +1,16 @@
-"""One parse of one DAG file, in a process of its own: what the release's own DagBag says, and what devenv adds.
+"""One parse of one DAG file, in a process of its own: what the release's own file processor says, and what devenv adds.
 
-Whether a file is broken is DagBag's word alone (`airflow.models.dagbag` in 2.x, `airflow.dag_processing.dagbag` in
-3.x), plus what the scheduler does right after it: serialising each DAG. devenv adds the place, the excerpt and the
-hint, and warnings that never make a file broken unless the settings say so.
+Whether a file is broken is the word of the release's DagBag (`airflow.models.dagbag` up to 3.1,
+`airflow.dag_processing.dagbag` from 3.2 on), plus what the file processor does before and after it: its check for
+values that vary, serialising each DAG, and storing it (`devenv.agent.stored`). devenv adds the place, the excerpt and
+the hint, and warnings that never make a file broken unless the settings say so.
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -17,16 +19,22 @@ import sys
 import time
 import traceback
 import warnings
-from typing import Any, Container, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from devenv.agent import problems
+from devenv.agent import problems, stored, unseen
 from devenv.agent.deprecated import deprecated_imports
+from devenv.agent.ignored import Patterns
 from devenv.agent.observe import Observer, elapsed, waited_for_cpu
 from devenv.agent.places import Places
+from devenv.agent.policies import breaches
+from devenv.agent.preload import importable
 from devenv.agent.problems import Problem, problem
 
 _SLOW_MILLISECONDS = 1_000.0
-_OVERRIDES = {"pod_override", "pod_template_file", "KubernetesExecutor", "LocalKubernetesExecutor"}
+_REPORTED_LIMIT = 20
+_BAGS = ("airflow.models.dagbag", "airflow.dag_processing.")
+"""Modules that turn an exception into the text of an import error."""
 
 
 class Release(NamedTuple):
@@ -38,6 +46,11 @@ class Release(NamedTuple):
     options: Dict[str, Any]
     """Arguments of DagBag that this release needs."""
 
+    @property
+    def forbids_database(self) -> bool:
+        """Whether its file processor keeps DAG files from the metadata database (apache/airflow #60127)."""
+        return self.version >= (3, 2)
+
 
 def load_release(places: Places) -> Release:
     """Imports what a parse needs; takes seconds, so the warm process does it once."""
@@ -45,24 +58,37 @@ def load_release(places: Places) -> Release:
     from airflow.serialization import serialized_objects
 
     version = tuple(int(part) for part in re.findall(r"\d+", airflow.__version__)[:3])
+    options: Dict[str, Any]
     if version >= (3,):
-        from airflow.dag_processing.dagbag import BundleDagBag as DagBag
         from airflow.sdk.execution_time import context  # noqa: F401 (observed, like the two below)
 
-        options: Dict[str, Any] = {"bundle_path": _folder(places), "bundle_name": "dags-folder"}
+        options = {"bundle_path": Path(places.dag_folder), "bundle_name": "dags-folder"}
     else:
         from airflow.models import connection, variable  # noqa: F401
-        from airflow.models.dagbag import DagBag
 
         options = {"include_examples": False, "read_dags_from_db": False}
+    if version >= (3, 2):
+        for name in ("airflow.sdk.execution_time.supervisor", "airflow.utils.dag_version_inflation_checker"):
+            importlib.import_module(name)
     serializer = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
-    return Release(version, DagBag, serializer, options)
+    return Release(version, _dag_bag(options), serializer, options)
 
 
-def _folder(places: Places) -> Any:
-    from pathlib import Path
-
-    return Path(places.dag_folder)
+def _dag_bag(options: Dict[str, Any]) -> Any:
+    """The class that loads DAG files, in the form that this release's file processor uses."""
+    try:
+        module: Any = importlib.import_module("airflow.dag_processing.dagbag")
+    except ModuleNotFoundError:
+        module = importlib.import_module("airflow.models.dagbag")
+    if "bundle_path" not in options:
+        return module.DagBag
+    bundled = getattr(module, "BundleDagBag", None)
+    if bundled is not None:
+        return bundled
+    options["include_examples"] = False
+    if "bundle_name" not in module.DagBag.__init__.__code__.co_varnames:  # 3.0 knows the path alone
+        del options["bundle_name"]
+    return module.DagBag
 
 
 class Task(NamedTuple):
@@ -82,9 +108,9 @@ def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
     observer = Observer(places)
     last = next(reversed(sys.modules))
     loaded = _Loaded(release, places, task)
-    observer.start()
+    observer.start(forbid_database=release.forbids_database)
     started, starved = time.perf_counter(), waited_for_cpu()
-    ignored = _ignored(places, task.file)
+    ignored = Patterns(places, release.version).hides(task.file)
     if ignored is None:
         loaded.process()
     # A file is not slow because the machine is busy, nor because its turn comes after that of a save.
@@ -105,7 +131,7 @@ def parse(release: Release, places: Places, task: Task) -> Dict[str, Any]:
         "files": sorted(observer.files - {task.file}),
         "folders": sorted(observer.folders),
         "looked_for": sorted(loaded.looked_for),
-        "modules": sorted(name for name in imported if name.startswith("airflow.")),
+        "modules": importable(reversed(imported), places),
     }
 
 
@@ -118,44 +144,6 @@ def _imported_after(last: str) -> List[str]:
     return list(itertools.takewhile(lambda name: name != last, reversed(sys.modules)))
 
 
-def _ignored(places: Places, file: str) -> Optional[Problem]:
-    """Why Airflow never looks at a file: a pattern in a `.airflowignore` on the way to it."""
-    names = file.split("/")
-    lists = ["/".join([*names[:depth], ".airflowignore"]) for depth in range(1, len(names))]
-    lists = [name for name in lists if os.path.isfile(places.path(name))]
-    if not lists:
-        return None
-    from airflow.configuration import conf
-
-    version = sys.modules["airflow"].__version__
-    if version >= "3":
-        from airflow._shared.module_loading.file_discovery import find_path_from_directory
-    else:
-        from airflow.utils.file import find_path_from_directory
-    syntax = conf.get("core", "dag_ignore_file_syntax", fallback="glob" if version >= "3" else "regexp")
-    if places.path(file) in set(find_path_from_directory(places.dag_folder, ".airflowignore", syntax)):
-        return None
-    found = problem(
-        "ignored-file",
-        f"Airflow does not look at this file: {' or '.join(lists)} has a pattern ({syntax}) for it",
-        severity="info",
-        file=lists[-1],
-        hint="Patterns are regular expressions by default in Airflow 2, and as in .gitignore in Airflow 3.",
-    )
-    for name in lists:
-        for number, pattern in enumerate(places.lines(name), 1):
-            if syntax == "regexp" and _finds(pattern, "/".join(names[1:])):
-                found.update(file=name, line=number, excerpt=[pattern], excerpt_line=number)
-    return found
-
-
-def _finds(pattern: str, path: str) -> bool:
-    try:
-        return bool(pattern.strip()) and not pattern.startswith("#") and re.search(pattern, path) is not None
-    except re.error:
-        return False
-
-
 class _Loaded:
     """A file that DagBag has processed, with what was caught on the way."""
 
@@ -166,43 +154,27 @@ class _Loaded:
         self._path = places.path(task.file)
         self._caught: List[BaseException] = []
         self._refused: List[Tuple[Any, BaseException]] = []
+        self._found: List[Problem] = []
         self._warned: List[Tuple[str, int, str, str]] = []
         self._dags: Dict[str, Any] = {}
+        self._twice: Set[str] = set()
         self._errors: Dict[str, str] = {}
         self.digests: Dict[str, str] = {}
         self.looked_for: List[str] = []
 
     def process(self) -> None:
         """What the scheduler's file processor does: DagBag, then serialising."""
-        caught, refused = self._caught, self._refused
-        told = traceback.format_exc
-
-        def format_exc(*arguments: Any, **named: Any) -> str:
-            # Where both releases turn an exception into the text of an import error.
-            error = sys.exc_info()[1]
-            if error is not None:
-                caught.append(error)
-            return told(*arguments, **named)
-
-        dag_bag: Any = self._release.dag_bag
-
-        class Bag(dag_bag):  # type: ignore[misc, unused-ignore]
-            def bag_dag(self, dag: Any, *arguments: Any, **named: Any) -> Any:
-                try:
-                    return super().bag_dag(dag, *arguments, **named)
-                except Exception as error:
-                    refused.append((dag, error))
-                    raise
-
-        traceback.format_exc = format_exc
+        if self._varies():
+            return
+        self._catch_exceptions()
         warnings.simplefilter("always")
         warnings.showwarning = self._showwarning  # type: ignore[assignment]
         try:
-            bag = Bag(os.devnull, collect_dags=False, **self._release.options)
+            bag = self._bag()(os.devnull, collect_dags=False, **self._release.options)
             bag.dagbag_import_error_tracebacks = True
             bag.process_file(self._path, only_if_updated=False, safe_mode=self._safe_mode())
         except SystemExit as error:  # 2.x: takes the scheduler's file processor down, without an import error
-            caught.append(error)
+            self._caught.append(error)
             self._errors[self._path] = problems.summary(error)
             return
         self._dags = dict(bag.dags)
@@ -210,7 +182,66 @@ class _Loaded:
         for lines in getattr(bag, "captured_warnings", {}).values():
             self._warned += [_parse_warning(line) for line in lines]
         for dag_id, dag in self._dags.items():
-            self._serialize(dag_id, dag)
+            self._store(dag_id, dag)
+
+    def _varies(self) -> bool:
+        """The check for values that differ at each parse; True when the release refuses the file for them."""
+        checker: Any = sys.modules.get("airflow.utils.dag_version_inflation_checker")
+        if checker is None:
+            return False
+        result = checker.check_dag_file_stability(self._path)
+        if not result.warnings:
+            return False
+        refused = result.check_level.value == "error"
+        for one in result.warnings.values():
+            self._found.append(
+                problem(
+                    "varying-value",
+                    f"{one.message}: each parse makes a new version of the DAG",
+                    severity="error" if refused else "warning",
+                    file=self._task.file,
+                    line=one.line,
+                    column=one.col + 1,
+                    hint="Write a fixed value, or compute it in a task; "
+                    "dag_version_inflation_check_level in [airflow.config.dag_processor] sets how strict Airflow is.",
+                    places=self._places,
+                )
+            )
+        if refused:
+            self._errors[self._path] = result.format_warnings()
+        return bool(refused)
+
+    def _catch_exceptions(self) -> None:
+        """Keeps the exceptions that DagBag turns into the text of an import error, and no others.
+
+        A file that handles an exception may ask for its text too.
+        """
+        original = traceback.format_exc
+
+        def format_exc(*arguments: Any, **named: Any) -> str:
+            error = sys.exc_info()[1]
+            asker = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001
+            if error is not None and asker.startswith(_BAGS):
+                self._caught.append(error)
+            return original(*arguments, **named)
+
+        traceback.format_exc = format_exc
+
+    def _bag(self) -> Any:
+        dag_bag: Any = self._release.dag_bag
+        refused, twice, bagged = self._refused, self._twice, {}  # type: ignore[var-annotated]
+
+        class Bag(dag_bag):  # type: ignore[misc, unused-ignore]
+            def bag_dag(self, dag: Any, *arguments: Any, **named: Any) -> Any:
+                if bagged.setdefault(dag.dag_id, dag) is not dag:
+                    twice.add(dag.dag_id)
+                try:
+                    return super().bag_dag(dag, *arguments, **named)
+                except Exception as error:
+                    refused.append((dag, error))
+                    raise
+
+        return Bag
 
     def _safe_mode(self) -> bool:
         if self._task.safe_mode is not None:
@@ -219,7 +250,8 @@ class _Loaded:
 
         return bool(conf.getboolean("core", "DAG_DISCOVERY_SAFE_MODE"))
 
-    def _serialize(self, dag_id: str, dag: Any) -> None:
+    def _store(self, dag_id: str, dag: Any) -> None:
+        """Serialises a DAG, and judges whether the database takes it."""
         try:
             data = self._release.serializer.to_dict(dag)
             text = json.dumps(data, sort_keys=True, default=str)
@@ -229,6 +261,12 @@ class _Loaded:
             self.digests[dag_id] = ""
             return
         self.digests[dag_id] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+        for refusal in stored.refusals(dag, data, self._release.version):
+            found = problem(refusal.rule, f"DAG {dag_id!r}: {refusal.message}", file=self._task.file, hint=refusal.hint)
+            problems.place(found, refusal.task or dag_id, self._places)
+            if not found["line"]:
+                problems.place(found, dag_id, self._places)
+            self._found.append(found)
 
     def _showwarning(self, message: Any, category: Any, filename: str, lineno: int, *_rest: Any) -> None:
         self._warned.append((filename, lineno, category.__name__, str(message)))
@@ -236,31 +274,31 @@ class _Loaded:
     # What is wrong
 
     def problems(self, observer: Observer) -> List[Problem]:
-        """Errors, one per import error of the DagBag."""
-        found: List[Problem] = []
-        for error in self._caught[:20]:
-            found.append(
-                problems.from_exception(
-                    error,
-                    self._places,
-                    main=self._task.file,
-                    missing=observer.missing,
-                    vault_mount=self._task.vault_mount,
-                )
-            )
+        """Errors: one per import error of the DagBag, and what the release's processor refuses besides."""
+        found = [one for one in self._found if one["severity"] == "error"]
+        for error in self._caught[:_REPORTED_LIMIT]:
+            found.append(self._from(error, observer.missing))
             if isinstance(error, ImportError) and error.name:
                 self.looked_for.append(error.name)
-        for dag, error in self._refused[:20]:
+        for dag, error in self._refused[:_REPORTED_LIMIT]:
             found.append(self._refusal(dag, error))
         if self._errors and not found:
             found.append(self._unexplained(next(iter(self._errors.values()))))
-        if not self._errors:
-            return []
         return list({(one["rule"], one["message"], one["file"], one["line"]): one for one in found}.values())
+
+    def _from(self, error: BaseException, missing: Any = ()) -> Problem:
+        return problems.from_exception(
+            error,
+            self._places,
+            main=self._task.file,
+            missing=missing,
+            vault_mount=self._task.vault_mount,
+            version=self._release.version,
+        )
 
     def _refusal(self, dag: Any, error: BaseException) -> Problem:
         """A DAG that was built, and that Airflow does not take."""
-        found = problems.from_exception(error, self._places, main=self._task.file, missing=())
+        found = self._from(error)
         if found["rule"] == "parse-error":
             found["rule"] = "serialization-error" if dag.dag_id in self._dags else "invalid-dag"
         if found["rule"] == "cycle":
@@ -281,7 +319,7 @@ class _Loaded:
         if not re.fullmatch(r"[A-Za-z_.]+", kind):
             kind, message = "", last
         kind = kind.rpartition(".")[2]
-        line, _what = _looks_like_dag("\n".join(self._places.lines(self._task.file)), ())
+        line, _what = unseen.looks_like_dag(self._places.text(self._task.file), ())
         return problem(
             problems.rule_of(kind), message or last, kind=kind, file=self._task.file, line=line, places=self._places
         )
@@ -290,64 +328,70 @@ class _Loaded:
 
     def warnings(self, observer: Observer, milliseconds: float) -> List[Problem]:
         """What does not keep the DAGs from running."""
-        found = [*self._nothing_found(), *self._slow(observer, milliseconds)]
+        found = [one for one in self._found if one["severity"] != "error"]
+        found += [*self._unseen(), *self._slow(observer, milliseconds), *self._calls(observer)]
+        found += self._deprecated()
+        for dag in self._dags.values():
+            for breach in breaches(dag, self._task.check):
+                one = problem(
+                    breach.rule, breach.message, severity=breach.severity, file=self._task.file, hint=breach.hint
+                )
+                problems.place(one, breach.about, self._places)
+                found.append(one)
+            found += self._roles(dag)
+        return found
+
+    def _unseen(self) -> Iterator[Problem]:
+        if not self._dags:
+            found = unseen.why_no_dag(self._task.file, self._places, safe_mode=self._safe_mode())
+            if found is not None:
+                yield found
+            return
+        yield from unseen.uncalled(self._task.file, self._places, self._dags)
+        for dag_id in sorted(self._twice):
+            found = problem(
+                "duplicate-dag-id",
+                f"DAG id {dag_id!r} is defined twice in this file; Airflow keeps one of them",
+                severity="warning",
+                file=self._task.file,
+                hint="Give each DAG an id of its own.",
+            )
+            problems.place(found, dag_id, self._places)
+            yield found
+
+    def _calls(self, observer: Observer) -> Iterator[Problem]:
         level = self._level("top_level_io")
         for file, line, whom in observer.calls if level else ():
-            found.append(
-                problem(
-                    "top-level-io",
-                    f"asks {whom} each time that the file is parsed",
-                    severity=level,
-                    file=file,
-                    line=line,
-                    hint="Move it into a task, or use a template: {{ var.value.NAME }}, {{ conn.NAME.host }}.",
-                    places=self._places,
-                )
+            yield problem(
+                "top-level-io",
+                f"asks {whom} each time that the file is parsed",
+                severity=level,
+                file=file,
+                line=line,
+                hint="Move it into a task, or use a template: {{ var.value.NAME }}, {{ conn.NAME.host }}.",
+                places=self._places,
             )
-        found += self._deprecated()
-        for dag_id, dag in self._dags.items():
-            found += self._policies(dag_id, dag)
-        return found
+
+    def _roles(self, dag: Any) -> Iterator[Problem]:
+        """Roles that do not exist, where Flask AppBuilder has them: 2.x refuses such a DAG when it stores it."""
+        if self._release.version >= (3,) or not getattr(dag, "access_control", None):
+            return
+        known = _roles_of_database()
+        for role in stored.unknown_roles(dag, known):
+            found = problem(
+                "unknown-role",
+                f"DAG {dag.dag_id!r}: access_control names the role {role!r}; "
+                + ("the scheduler refuses the DAG unless that role exists" if known is None else "it does not exist"),
+                severity="warning" if known is None else "error",
+                file=self._task.file,
+                hint=f"devenv airflow roles create {role}",
+            )
+            problems.place(found, dag.dag_id, self._places)
+            yield found
 
     def _level(self, name: str) -> str:
         level = self._task.check.get(name, "off")
         return level if level in ("warning", "error") else ""
-
-    def _nothing_found(self) -> Iterator[Problem]:
-        if self._dags:
-            return
-        source = "\n".join(self._places.lines(self._task.file))
-        if self._path.endswith(".zip"):
-            yield problem(
-                "no-dag-found",
-                "no module at the top of this zip defines a DAG",
-                severity="warning",
-                file=self._task.file,
-                hint="Airflow looks only at the .py files at the top of a zip, not into its folders.",
-            )
-            return
-        line, what = _looks_like_dag(source, problems.own_modules(self._places))
-        if not line:
-            return
-        lowered = source.lower()
-        if self._safe_mode() and not ("dag" in lowered and "airflow" in lowered):
-            lacks = " and ".join(repr(word) for word in ("dag", "airflow") if word not in lowered)
-            message = (
-                f"Airflow skips this file: in safe mode it takes only files with certain words; {lacks} is missing"
-            )
-            hint = "Add a comment with both words, or set dag_discovery_safe_mode = false in [airflow.config.core]."
-        else:
-            message = f"no DAG found, though {what}"
-            hint = "A @dag function must be called, and a DAG must be at the top level of the module."
-        yield problem(
-            "no-dag-found",
-            message,
-            severity="warning",
-            file=self._task.file,
-            line=line,
-            hint=hint,
-            places=self._places,
-        )
 
     def _slow(self, observer: Observer, milliseconds: float) -> Iterator[Problem]:
         level = self._level("slow_top_level")
@@ -377,8 +421,7 @@ class _Loaded:
             if (name, line) not in seen:
                 seen.add((name, line))
                 yield self._deprecation(name, line, message.splitlines()[0], level, kind=category)
-        source = "\n".join(self._places.lines(self._task.file))
-        for old in deprecated_imports(source, self._release.version):
+        for old in deprecated_imports(self._places.text(self._task.file), self._release.version):
             if (self._task.file, old.line) in seen:
                 continue
             seen.add((self._task.file, old.line))
@@ -397,85 +440,16 @@ class _Loaded:
             places=self._places,
         )
 
-    def _policies(self, dag_id: str, dag: Any) -> Iterator[Problem]:
-        tasks = list(getattr(dag, "tasks", ()))
-        for name, rule, message, offends in _POLICIES:
-            level = self._level(name)
-            guilty = [one.task_id for one in tasks if offends(dag, one)] if level else []
-            if guilty:
-                whom = ", ".join(guilty[:5]) + (" …" if len(guilty) > 5 else "")
-                yield self._policy(rule, f"DAG {dag_id!r}: {message} ({whom})", level, dag_id)
-        level = self._level("start_date")
-        if level and _lacks_start_date(dag, tasks):
-            yield self._policy("policy-start-date", f"DAG {dag_id!r}: no start_date", level, dag_id)
-        for one in tasks:
-            ignored = _ignored_resources(one)
-            if ignored:
-                found = problem(
-                    "ignored-resources",
-                    f"task {one.task_id!r}: {ignored} has no effect under KubernetesExecutor",
-                    severity="warning",
-                    file=self._task.file,
-                    hint=f"To set cpu and memory, {problems.resources_hint()}",
-                )
-                problems.place(found, one.task_id, self._places)
-                yield found
 
-    def _policy(self, rule: str, message: str, level: str, dag_id: str) -> Problem:
-        found = problem(rule, message, severity=level, file=self._task.file)
-        problems.place(found, dag_id, self._places)
-        return found
+def _roles_of_database() -> Optional[Set[str]]:
+    """The roles that the metadata database has; None where there is none to ask."""
+    with contextlib.suppress(Exception):
+        from airflow import settings
+        from sqlalchemy import text
 
-
-def _own_arguments(one: Any) -> Mapping[str, Any]:
-    """The arguments that an operator was made with, `default_args` included (the same name in 2.x and 3.x)."""
-    found = getattr(one, "_BaseOperator__init_kwargs", None) or getattr(one, "partial_kwargs", None)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _lacks_retries(dag: Any, one: Any) -> bool:
-    given = {**dict(dag.default_args or {}), **_own_arguments(one)}
-    return not getattr(one, "retries", 0) or given.get("retry_delay") is None
-
-
-def _lacks_start_date(dag: Any, tasks: List[Any]) -> bool:
-    """2.x takes a DAG without a start_date only when it has no task, or each task has one; 3.x takes any."""
-    if getattr(dag, "start_date", None) is not None:
-        return False
-    return not tasks or any(getattr(one, "start_date", None) is None for one in tasks)
-
-
-_POLICIES = (
-    ("retries", "policy-retries", "retries and retry_delay are not set", _lacks_retries),
-    (
-        "email_on_failure",
-        "policy-email-on-failure",
-        "email_on_failure is not False",
-        lambda _dag, one: getattr(one, "email_on_failure", False) is not False,
-    ),
-    (
-        "owner",
-        "policy-owner",
-        "no owner but the default",
-        lambda _dag, one: getattr(one, "owner", "airflow") in ("", "airflow", None),
-    ),
-)
-
-
-def _ignored_resources(one: Any) -> str:
-    """What of a task's resources this release ignores, in words; "" when nothing."""
-    given = _own_arguments(one)
-    if given.get("resources"):
-        return "resources="
-    operator = getattr(one, "op_kwargs", None)
-    if isinstance(operator, Mapping) and "kubernetes_resources" in operator:
-        return "kubernetes_resources="
-    config = getattr(one, "executor_config", None)
-    if isinstance(config, Mapping) and config and not set(config) & _OVERRIDES:
-        return f"executor_config with {', '.join(sorted(map(str, config)))}"
-    if isinstance(config, Mapping) and isinstance(config.get("KubernetesExecutor"), Mapping):
-        return "executor_config={'KubernetesExecutor': …}"
-    return ""
+        with settings.engine.connect() as connection:
+            return {str(row[0]) for row in connection.execute(text("SELECT name FROM ab_role"))}
+    return None
 
 
 def _cycle(dag: Any) -> List[str]:
@@ -499,48 +473,6 @@ def _cycle(dag: Any) -> List[str]:
                 done.add(name)
                 path.pop()
     return []
-
-
-def _looks_like_dag(source: str, own: Container[str]) -> Tuple[int, str]:
-    """The first line that seems to make a DAG, and what it does; (0, "") for a helper module."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return 0, ""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                if _called_name(decorator) == "dag":
-                    return node.lineno, f"{node.name} is decorated with @dag"
-        elif isinstance(node, ast.Call) and _called_name(node) == "DAG":
-            return node.lineno, "DAG(…) is called"
-    factories = {
-        (name.asname or name.name).partition(".")[0]
-        for node in tree.body
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        for name in node.names
-        if (getattr(node, "module", None) or name.name).partition(".")[0] in own
-    }
-    for node in tree.body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            name = _called_name(node.value)
-            if name in factories or _root_name(node.value.func) in factories:
-                return node.lineno, f"{name}(…) of another file is called"
-    return 0, ""
-
-
-def _root_name(node: ast.AST) -> str:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _called_name(node: ast.AST) -> str:
-    if isinstance(node, ast.Call):
-        node = node.func
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _parse_warning(line: str) -> Tuple[str, int, str, str]:

@@ -28,9 +28,15 @@ from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Set, Tup
 from devenv.agent import database, frames
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.graph import Graph
+from devenv.agent.hints import own_modules
+from devenv.agent.ignored import NAME as IGNORE_FILE
+from devenv.agent.ignored import Patterns
 from devenv.agent.parse import Release, Task, load_release, parse
 from devenv.agent.places import Places
-from devenv.agent.problems import Problem, place, problem
+from devenv.agent.preload import Preload
+from devenv.agent.problems import MEMORY_HINT, MEMORY_MESSAGE, Problem, place, problem
+from devenv.agent.silenced import reported
+from devenv.agent.unseen import passes_safe_mode, why_no_dag
 
 _RESULT_LIMIT = 4_000_000
 _OUTPUT_KEPT = 16_000
@@ -38,7 +44,13 @@ _FLOOD = 1_000_000
 _GRACE_SECONDS = 1.0
 _TOUCH_SECONDS = 3.0
 _FIRST_SESSION_SECONDS = 30.0
-_PRELOAD_MEGABYTES = 280
+_MEMORY_LOOK_SECONDS = 0.05
+_TURN_SECONDS = 0.05
+"""How long files may be judged without a process before the loop looks at what else there is."""
+_RESERVED = 16 * 1_073_741_824
+"""Address space that a parse may reserve beyond the memory that it may use."""
+_SMALL_FILE = 200_000
+"""Bytes up to which a file that makes no DAG is judged without a process of its own."""
 _BACKLOG_NICENESS = 10
 _SEVERITIES = ("error", "warning", "info")
 _COMMON = (
@@ -79,6 +91,8 @@ class Child:
         self.printed = 0
         self.killed = ""
         self.again = False
+        self.memory = 0
+        """Bytes that it shares with the process that forked it."""
         self.patient = False
         """It belongs to the backlog: nobody waits for it in particular."""
 
@@ -98,10 +112,11 @@ class Child:
 class Parser:
     """The loop: requests in, children out, verdicts back."""
 
-    def __init__(self, listener: socket.socket, options: Mapping[str, Any]) -> None:
+    def __init__(self, listener: socket.socket, options: Mapping[str, Any], memory: str) -> None:
         self._options = options
         self._places = Places(options["folders"], options["dags"])
         self._release: Release = load_release(self._places)
+        self._safe_mode = _has_safe_mode(options)
         self._graph = Graph(self._places)
         self._known: Dict[str, Known] = {}
         # There when a session began, and not parsed yet: what they define is not new.
@@ -114,10 +129,11 @@ class Parser:
         self._untouched: Set[str] = set()
         self._touch_by = 0.0
         self._definers: Dict[str, Set[str]] = {}
+        # .airflowignore → what is wrong with it.
+        self._ignore_files: Dict[str, List[Problem]] = {}
         self._children: Dict[int, Child] = {}
         self._waiting: List[Tuple[Any, Set[str]]] = []
-        self._preload: List[str] = []
-        self._preloaded: Set[str] = set()
+        self._preload = Preload(self._places, memory)
         self._selector = selectors.DefaultSelector()
         self._listener = listener
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
@@ -159,8 +175,8 @@ class Parser:
             self._enforce()
             if self._session is None and time.monotonic() - self._left >= float(self._options["linger"]):
                 return
-            if not self._urgent:  # but ahead of the backlog: each of its files would import the same again
-                self._preload_some()
+            if not self._urgent and not self._preload.step():
+                self._over = True  # the agent starts another, without what that module did to this one
 
     def close(self) -> None:
         """Ends what is running."""
@@ -177,8 +193,10 @@ class Parser:
             deadlines.append(self._touch_by)
         if self._reporter is not None:
             deadlines += [when for when in [self._reporter.deadline()] if when is not None]
-        if self._preload and not self._urgent:
+        if self._has_turn() or (self._preload and not self._urgent):
             return 0.0
+        if self._children and sys.platform == "linux":
+            deadlines.append(time.monotonic() + _MEMORY_LOOK_SECONDS)
         if self._session is None:
             deadlines.append(max(self._left, time.monotonic() - 60) + float(self._options["linger"]))
         return max(0.0, min([*deadlines, time.monotonic() + 60.0]) - time.monotonic())
@@ -242,6 +260,7 @@ class Parser:
 
     def _attach(self) -> None:
         """A new session: says what is known, and parses what is new or differs."""
+        self._judge_ignore_files()
         present = set(self._dag_files())
         for file in set(self._known) - present:
             self._forget(file)
@@ -257,16 +276,22 @@ class Parser:
         asked = [path for path in frame.json() if isinstance(path, str)] if frame.payload else []
         files = asked or list(self._dag_files())
         self._waiting.append((frame.fields.get("id"), set(files)))
+        self._judge_ignore_files()
         for file in files:
             self._queue(file, "", urgent=bool(asked))
         self._answer_waiting("")
 
     def _dag_files(self) -> Iterator[str]:
+        return (name for name in self._walk() if self._is_dag_file(name))
+
+    def _walk(self) -> Iterator[str]:
+        """The files below the DAG folder; as Airflow does, links to folders are followed."""
+        seen = {os.path.realpath(self._places.dag_folder)}
         for folder, below, files in os.walk(self._places.dag_folder, followlinks=True):
-            below[:] = [name for name in below if name != "__pycache__" and not os.path.islink(f"{folder}/{name}")]
+            below[:] = [name for name in below if name != "__pycache__" and _is_new(os.path.join(folder, name), seen)]
             for file in files:
                 name = self._places.name(os.path.join(folder, file))
-                if name is not None and self._is_dag_file(name):
+                if name is not None:
                     yield name
 
     def _is_dag_file(self, path: str) -> bool:
@@ -292,6 +317,8 @@ class Parser:
         if configuration_version() != self._configuration or self._holds(changed + deleted):
             self._over = True  # the agent starts another, which looks at everything
             return
+        if any(path.endswith(f"/{IGNORE_FILE}") for path in [*changed, *deleted]):
+            self._judge_ignore_files()
         again = self._dependents([*changed, *deleted])
         for file in deleted:
             if file in self._known:
@@ -322,7 +349,7 @@ class Parser:
         found: Dict[str, str] = {}
         changed = set(paths)
         for path in paths:
-            everything = path.endswith("/.airflowignore")
+            everything = path.endswith(f"/{IGNORE_FILE}")
             for file in self._dag_files() if everything else self._graph.dependents(path):
                 if file not in changed:
                     found.setdefault(file, path)
@@ -360,22 +387,51 @@ class Parser:
 
     def _start_children(self) -> None:
         # A save need not wait for a file of the backlog to be parsed: it has a place of its own.
-        parallel = int(self._options["parallel"])
-        while queue := self._next_queue(parallel):
+        until = time.monotonic() + _TURN_SECONDS
+        own: Dict[str, str] = {}
+        while queue := self._next_queue():
             file = next(iter(queue))
             because = queue.pop(file)
             if not self._version(file):
                 self._answer_waiting(file)
-                continue
-            self._start(file, because, patient=queue is self._backlog)
+            elif self._makes_no_dag(file):
+                own = own or own_modules(self._places)
+                self._judge(file, because, self._without_process(file, own))
+            else:
+                self._start(file, because, patient=queue is self._backlog)
+            if time.monotonic() > until:
+                return
 
-    def _next_queue(self, parallel: int) -> Dict[str, str]:
-        """The queue whose turn it is; an empty one when all places are taken."""
+    def _has_turn(self) -> bool:
+        return bool(self._next_queue())
+
+    def _makes_no_dag(self, file: str) -> bool:
+        """Whether Airflow's safe mode skips the file, so that there is nothing to run."""
+        path = self._places.path(file)
+        with contextlib.suppress(OSError):
+            return self._safe_mode and os.path.getsize(path) <= _SMALL_FILE and not passes_safe_mode(path)
+        return False
+
+    def _without_process(self, file: str, own: Mapping[str, str]) -> Dict[str, Any]:
+        """What is found on a file that Airflow does not run."""
+        began = time.perf_counter()
+        found = Patterns(self._places, self._release.version).hides(file)
+        if found is None:
+            found = why_no_dag(file, self._places, safe_mode=True, own=own)
+        milliseconds = (time.perf_counter() - began) * 1000
+        return {"dags": {}, "problems": [found] if found is not None else [], "milliseconds": milliseconds}
+
+    def _next_queue(self) -> Dict[str, str]:
+        """The queue whose turn it is; an empty one when all places are taken.
+
+        The backlog waits for what is imported ahead: each of its files would import the same again.
+        """
+        parallel = int(self._options["parallel"])
         running = len(self._children)
         if self._urgent:
             patient = any(child.patient for child in self._children.values())
             return self._urgent if running < parallel + patient else {}
-        return self._backlog if running < parallel and not self._held_back else {}
+        return self._backlog if running < parallel and not self._held_back and not self._preload else {}
 
     def _start(self, file: str, because: str, *, patient: bool) -> None:
         check = self._options["check"]
@@ -396,6 +452,7 @@ class Parser:
             os.set_blocking(end, False)
         child = Child(file, because, pid, result=result, output=output, seconds=seconds + _GRACE_SECONDS)
         child.patient = patient
+        child.memory = _anonymous_memory("self")
         self._children[pid] = child
         self._selector.register(result, selectors.EVENT_READ, lambda _file: self._read_result(child))
         self._selector.register(output, selectors.EVENT_READ, lambda _file: self._read_output(child))
@@ -430,10 +487,14 @@ class Parser:
 
     def _enforce(self) -> None:
         now = time.monotonic()
+        allowed = int(self._options["check"].get("parse_memory", 1024)) * 1_048_576
         for child in self._children.values():
             if now >= child.deadline:
                 child.killed = child.killed or "parse-timeout"
                 child.deadline = now + 60.0
+                _kill_group(child.pid)
+            elif not child.killed and _anonymous_memory(str(child.pid)) - child.memory > allowed:
+                child.killed = "parse-memory"
                 _kill_group(child.pid)
         overdue = self._reporter.overdue() if self._reporter is not None else None
         if overdue is not None:
@@ -490,12 +551,14 @@ class Parser:
         os.close(child.output_file)
         if child.again:
             return  # it is queued once more
-        self._judge(child, _result(child, status, self._places, self._options["check"]))
+        if not self._version(child.file):
+            self._answer_waiting(child.file)  # it was removed meanwhile
+            return
+        self._judge(child.file, child.because, _result(child, status, self._places, self._options["check"]))
 
     # Verdicts
 
-    def _judge(self, child: Child, result: Dict[str, Any]) -> None:
-        file = child.file
+    def _judge(self, file: str, because: str, result: Dict[str, Any]) -> None:
         before = self._known.get(file)
         earlier = self._graph.needs(file)
         self._graph.learn(file, result)
@@ -503,12 +566,13 @@ class Parser:
         if broken:
             self._graph.keep(file, earlier)
         dags: Dict[str, str] = dict(result["dags"])
-        _explain_removal(result["problems"], child.because)
+        _explain_removal(result["problems"], because)
         old = before.dags if before is not None else {}
         problems = [
             one for one in result["problems"] if one["rule"] != "no-dag-found" or not self._graph.is_helper(file)
         ]
         problems += self._duplicates(file, dags)
+        problems = reported(problems, self._options["check"].get("ignore", ()), self._places)
         problems.sort(key=lambda one: _SEVERITIES.index(one["severity"]))
         verdict = {
             "file": file,
@@ -519,7 +583,7 @@ class Parser:
             "added": [] if before is None and file in self._found else sorted(set(dags) - set(old)),
             "removed": sorted(set(old) - set(dags)),
             "changed": sorted(name for name in set(dags) & set(old) if dags[name] != old[name]),
-            "because": child.because,
+            "because": because,
             "parsed_at": time.time(),
         }
         self._note_definitions(file, old, dags)
@@ -530,13 +594,37 @@ class Parser:
             for other in self._rivals(sorted(set(dags) ^ set(old)), file):
                 self._judge_rival(other, file)
         self._answer_waiting(file)
-        self._note_modules(result.get("modules", ()))
+        self._settle_helpers(result.get("files", ()))
+        self._preload.learn(result.get("modules", ()))
+
+    def _settle_helpers(self, files: Any) -> None:
+        """A module that another file imports need not make a DAG: says so of those that were judged before."""
+        for file in files:
+            known = self._known.get(file)
+            if known is None:
+                continue
+            problems = [one for one in known.verdict["problems"] if one["rule"] != "no-dag-found"]
+            if len(problems) != len(known.verdict["problems"]):
+                known.verdict = {**known.verdict, "problems": problems, "added": [], "removed": [], "changed": []}
+                self._send_verdict(known.verdict)
+
+    def _judge_ignore_files(self) -> None:
+        """Says which lines of the `.airflowignore` files Airflow skips."""
+        patterns = Patterns(self._places, self._release.version)
+        found = {file: patterns.invalid(file) for file in self._walk() if file.endswith(f"/{IGNORE_FILE}")}
+        for file in sorted({*found, *self._ignore_files}):
+            problems = found.get(file, [])
+            if problems or self._ignore_files.get(file):
+                self._send_verdict({"file": file, "problems": problems, "speaker": "agent", "parsed_at": time.time()})
+        self._ignore_files = found
 
     def _judge_rival(self, file: str, because: str) -> None:
         """A DAG id appeared or disappeared elsewhere: says again what is known, with the duplicates of now."""
         known = self._known[file]
         kept = [one for one in known.verdict["problems"] if one["rule"] != "duplicate-dag-id" or one["type"]]
-        problems = kept + self._duplicates(file, known.dags)
+        problems = kept + reported(
+            self._duplicates(file, known.dags), self._options["check"].get("ignore", ()), self._places
+        )
         if problems != known.verdict["problems"]:
             known.verdict = {
                 **known.verdict,
@@ -587,30 +675,6 @@ class Parser:
             if not waiting[1]:
                 self._waiting.remove(waiting)
                 self._send("done", re=waiting[0])
-
-    # Keeping warm
-
-    def _note_modules(self, modules: Any) -> None:
-        for name in modules:
-            if name not in self._preloaded:
-                self._preloaded.add(name)
-                self._preload.append(name)
-
-    def _preload_some(self) -> None:
-        """Imports what the files import of Airflow and its providers, when nobody waits for a verdict."""
-        if not self._preload:
-            return
-        if _megabytes() > _PRELOAD_MEGABYTES:
-            self._preload.clear()
-            return
-        name = self._preload.pop(0)
-        if name in sys.modules:
-            return
-        with contextlib.suppress(Exception):  # the file that imports it will tell
-            importlib.import_module(name)
-        if not self._preload:
-            gc.collect()
-            gc.freeze()
 
     # The scheduler's word
 
@@ -693,10 +757,10 @@ def _be_child(result: int, output: int, files: List[int], megabytes: int) -> Non
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
     os.set_inheritable(result, False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":  # elsewhere the limit is not honoured
+    if sys.platform == "linux":  # elsewhere the limit is not honoured; what is used is limited from outside
         with open("/proc/self/statm") as stream:
             used = int(stream.read().split()[0]) * resource.getpagesize()
-        limit = used + megabytes * 1_048_576
+        limit = used + megabytes * 1_048_576 + _RESERVED
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         if hard == resource.RLIM_INFINITY or limit < hard:
             resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
@@ -763,21 +827,21 @@ def _result(child: Child, status: int, places: Places, check: Mapping[str, Any])
     file, line = _faulty_line(words, places)
     where: Dict[str, Any] = {"file": file or child.file, "line": line, "places": places}
     seconds = float(check.get("parse_seconds", 30.0))
-    if child.killed:
+    if child.killed == "parse-memory":
+        found_problem = problem("parse-memory", MEMORY_MESSAGE, **where)
+    elif child.killed:
         found_problem = problem("parse-timeout", f"parsing did not end within {seconds:.0f} s and was stopped", **where)
     elif os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         found_problem = problem("crash", f"the process that parses this file died of {name}", kind=name, **where)
     elif "MemoryError" in words:
-        found_problem = problem(
-            "parse-memory", "parsing needs more memory than is allowed", kind="MemoryError", **where
-        )
+        found_problem = problem("parse-memory", MEMORY_MESSAGE, kind="MemoryError", **where)
     else:
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else status
         found_problem = problem(
             "exit-while-parsing", f"the file ends the process that parses it with exit code {code}", **where
         )
-    found_problem["hint"] = {"parse-memory": "Move the work into a task."}.get(found_problem["rule"], "")
+    found_problem["hint"] = {"parse-memory": MEMORY_HINT}.get(found_problem["rule"], "")
     problems = [found_problem] + ([_flood(child)] if child.printed > _FLOOD else [])
     return {"dags": {}, "problems": problems, "milliseconds": milliseconds}
 
@@ -826,9 +890,34 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _megabytes() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 if sys.platform != "darwin" else peak / 1_048_576
+def _anonymous_memory(process: str) -> int:
+    """Bytes of memory that a process has of its own, not of files; 0 where Linux does not tell."""
+    try:
+        with open(f"/proc/{process}/statm") as stream:
+            _size, resident, shared = (int(word) for word in stream.read().split()[:3])
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * resource.getpagesize()
+
+
+def _is_new(path: str, seen: Set[str]) -> bool:
+    """Whether a folder is to be walked: each once, however many links lead to it."""
+    if not os.path.islink(path):
+        return True
+    real = os.path.realpath(path)
+    inside = any(real == one or one.startswith(real + os.sep) for one in seen)
+    seen.add(real)
+    return not inside
+
+
+def _has_safe_mode(options: Mapping[str, Any]) -> bool:
+    """Whether Airflow's own heuristic decides which files it runs: safe mode is on, and no other is configured."""
+    from airflow.configuration import conf
+
+    given = options.get("safe_mode")
+    on = bool(given if given is not None else conf.getboolean("core", "DAG_DISCOVERY_SAFE_MODE"))
+    heuristic = conf.get("core", "might_contain_dag_callable", fallback="")
+    return on and heuristic in ("", "airflow.utils.file.might_contain_dag_via_default_heuristic")
 
 
 def configuration_version() -> Tuple[Any, ...]:
@@ -849,7 +938,7 @@ def main(path: str, options: Mapping[str, Any], ready: int) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     parser: Optional[Parser] = None
     try:
-        parser = Parser(listener, options)
+        parser = Parser(listener, options, f"{path.rpartition('-')[0]}.modules")
         listener.bind(temporary)
         listener.listen(4)
         os.replace(temporary, path)

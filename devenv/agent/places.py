@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Dict, List, Mapping, Optional, Tuple
 
+from devenv.agent.source import decoded, split_lines
+
 EXCERPT_BEFORE = 2
 EXCERPT_AFTER = 1
 _LINE_LIMIT = 300
@@ -46,12 +48,16 @@ class Places:
         return os.path.join(folder, rest) if folder is not None else name
 
     def lines(self, name: str) -> List[str]:
-        """The lines of a file below the roots; none when it cannot be read."""
+        """The lines of a file below the roots, as Python counts them; none when it cannot be read."""
+        return split_lines(self.text(name))
+
+    def text(self, name: str) -> str:
+        """The text of a file below the roots; "" when it cannot be read."""
         try:
             with open(self.path(name), "rb") as stream:
-                return stream.read(4_000_000).decode("utf-8", "replace").splitlines()
+                return decoded(stream.read(4_000_000))
         except OSError:
-            return []
+            return ""
 
     def excerpt(self, name: str, line: int) -> Tuple[List[str], int]:
         """The lines around a line (1-based), and the number of the first."""

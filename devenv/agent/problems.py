@@ -5,39 +5,19 @@ The names of the rules are public (docs/reference/verdicts.md); a problem is pla
 
 from __future__ import annotations
 
-import builtins
-import difflib
 import os
 import re
-import sys
 import traceback
 from types import TracebackType
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from devenv.agent import hints
+from devenv.agent.deprecated import renamed_argument
 from devenv.agent.places import Places
+from devenv.agent.source import imported_at, line_of
 
 Problem = Dict[str, Any]
 
-# Modules whose distribution has another name. (Anything else is looked for under its own.)
-_DISTRIBUTIONS = {
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv",
-    "git": "GitPython",
-    "jwt": "PyJWT",
-    "kafka": "kafka-python",
-    "MySQLdb": "mysqlclient",
-    "PIL": "Pillow",
-    "psycopg2": "psycopg2-binary",
-    "serial": "pyserial",
-    "sklearn": "scikit-learn",
-    "snowflake": "snowflake-connector-python",
-    "yaml": "PyYAML",
-    "zmq": "pyzmq",
-}
-_NAMESPACES = ("google.cloud", "azure", "opentelemetry")
 _EXECUTOR_CONFIG = (
     "give the task executor_config={'pod_override': k8s.V1Pod(spec=k8s.V1PodSpec(containers=[k8s.V1Container("
     "name='base', resources=k8s.V1ResourceRequirements(requests={'cpu': '1', 'memory': '2Gi'}))]))}"
@@ -74,13 +54,11 @@ def problem(
 
 
 def place(found: Problem, name: str, places: Places) -> None:
-    """Gives a problem that has no traceback a place: the line of its file that names the DAG or task."""
-    quoted = re.compile(r"""["']{0}["']|def {0}\b""".format(re.escape(name)))
-    for number, text in enumerate(places.lines(found["file"]), 1):
-        if quoted.search(text):
-            found["line"] = number
-            found["excerpt"], found["excerpt_line"] = places.excerpt(found["file"], number)
-            return
+    """Gives a problem that has no traceback a place: the line of its file that makes the DAG or task of this id."""
+    line = line_of(places.text(found["file"]), name)
+    if line:
+        found["line"] = line
+        found["excerpt"], found["excerpt_line"] = places.excerpt(found["file"], line)
 
 
 def own_place(trace: Optional[TracebackType], places: Places) -> Tuple[str, int, int]:
@@ -111,6 +89,7 @@ def from_exception(
     main: str,
     missing: Iterable[Tuple[str, str]],
     vault_mount: str = "secret",
+    version: Tuple[int, ...] = (),
 ) -> Problem:
     """What an exception that ended a parse means.
 
@@ -120,49 +99,97 @@ def from_exception(
         main: the DAG file that was parsed.
         missing: Variables and Connections that were asked for and not found: (`variable`, name).
         vault_mount: where they lie in Vault.
+        version: of Airflow, for what moved between releases.
     """
+    context = _Context(places, main, list(missing), vault_mount, version)
     file, line, column = own_place(error.__traceback__, places)
-    kind = type(error).__name__
-    rule, message, hint = _meaning(error, places, main, list(missing), vault_mount)
+    kind = "RuntimeError" if isinstance(error, DatabaseForbidden) else type(error).__name__
+    rule, message, hint = _meaning(error, context)
     if isinstance(error, SyntaxError):
         name = places.name(error.filename)
         if name is not None:
             file, line, column = name, error.lineno or 0, error.offset or 0
+    message = "\n".join([message, *_causes(error, places)])
     return problem(rule, message, kind=kind, file=file or main, line=line, column=column, hint=hint, places=places)
 
 
-def _meaning(  # noqa: PLR0912 (a table of exceptions)
-    error: BaseException, places: Places, main: str, missing: List[Tuple[str, str]], vault_mount: str
-) -> Tuple[str, str, str]:
+def _causes(error: BaseException, places: Places) -> Iterator[str]:
+    """What led to an exception, innermost first: what was raised from, what a group holds, and notes."""
+    for note in getattr(error, "__notes__", ()):
+        yield str(note)
+    for one in getattr(error, "exceptions", ())[:_CAUSES_LIMIT]:  # of an exception group
+        yield _cause(one, places, "")
+    chain: List[str] = []
+    seen = {id(error)}
+    while len(chain) < _CAUSES_LIMIT:
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
+            # Airflow's own way to an error (it looked in another place first) explains nothing.
+            if cause is not None and not own_place(cause.__traceback__, places)[0]:
+                break
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        chain.append(_cause(cause, places, "because of "))
+        error = cause
+    yield from reversed(chain)
+
+
+def _cause(error: BaseException, places: Places, before: str) -> str:
+    file, line, _column = own_place(error.__traceback__, places)
+    where = f" ({file}:{line})" if file else ""
+    return f"{before}{summary(error).splitlines()[0][:_CAUSE_LENGTH]}{where}"
+
+
+class _Context(NamedTuple):
+    """What is known beside an exception; see `from_exception`."""
+
+    places: Places
+    main: str
+    missing: List[Tuple[str, str]]
+    vault_mount: str
+    version: Tuple[int, ...]
+
+
+def _meaning(error: BaseException, context: _Context) -> Tuple[str, str, str]:  # noqa: PLR0912 (a table of exceptions)
     """Rule, message and hint."""
     message = str(error) or type(error).__name__
     kinds = {base.__name__ for base in type(error).__mro__}
     if isinstance(error, SyntaxError):
-        return "syntax-error", error.msg or message, ""
-    asked = _missing_secret(error, message, missing, vault_mount)
+        return "syntax-error", error.msg or message, hints.syntax(_line(error, context.places))
+    asked = _missing_secret(error, message, context)
     if asked is not None:
         return asked
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return _missing_module(error.name, message, places, main)
+        file, line, _column = own_place(error.__traceback__, context.places)
+        whole = imported_at(context.places.text(file), line, error.name) if file else error.name
+        return hints.missing_module(whole, message, context.places, context.main, context.version)
     if isinstance(error, ImportError):
-        return "import-error", message, _import_hint(message)
+        return "import-error", message, hints.import_name(message, error.name, context.version)
     if isinstance(error, NameError):
-        return "name-error", message, _name_hint(error)
+        return "name-error", message, hints.name(error)
     if isinstance(error, AttributeError):
-        return "attribute-error", message, _attribute_hint(error, message)
+        return "attribute-error", message, _attribute(error, message)
     if isinstance(error, SystemExit):
         return "exit-while-parsing", f"the file ends the process that parses it: sys.exit({error.code!r})", _MAIN_HINT
     if isinstance(error, MemoryError):
-        return "parse-memory", "parsing needs more memory than is allowed", "Move the work into a task."
+        return "parse-memory", MEMORY_MESSAGE, MEMORY_HINT
     if isinstance(error, RecursionError):
         return "recursion", message, ""
     if "AirflowTaskTimeout" in kinds:
         return "parse-timeout", message.splitlines()[0], "Move what takes long into a task."
+    if isinstance(error, DatabaseForbidden):
+        return "database-access", message, _DATABASE_HINT
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+        return "parse-error", message, hints.missing_file(error.filename, context.places)
+    if "DBAPIError" in kinds:  # SQLAlchemy's, whose text has the whole statement
+        return _database(error)
     for name, rule in _AIRFLOW_RULES:
         if name in kinds:
             return rule, message, ""
     if any(words in message for words in _ARGUMENT_WORDS):
-        return _arguments(message)
+        return _arguments(message, context.version)
     if "has to be made of alphanumeric characters" in message:
         return "invalid-id", message, ""
     if "AirflowException" in kinds:
@@ -170,6 +197,41 @@ def _meaning(  # noqa: PLR0912 (a table of exceptions)
     return "parse-error", message, ""
 
 
+def _line(error: SyntaxError, places: Places) -> str:
+    """The text of the line at which Python stopped; it gives none for some errors in f-strings."""
+    name = places.name(error.filename)
+    lines = places.lines(name) if name is not None else []
+    number = error.lineno or 0
+    return lines[number - 1] if 0 < number <= len(lines) else error.text or ""
+
+
+def _attribute(error: AttributeError, message: str) -> str:
+    asked = re.fullmatch(r"task decorator '(\w+)' not found", message)  # airflow.decorators, of 2.x and 3.x
+    return hints.decorator(asked.group(1)) if asked else hints.attribute(error, message)
+
+
+def _database(error: BaseException) -> Tuple[str, str, str]:
+    from airflow import settings
+
+    message = summary(getattr(error, "orig", None) or error)
+    file = getattr(getattr(settings.engine, "url", None), "database", None)
+    if file and os.path.isfile(file) and not os.path.getsize(file):
+        return "database-access", "the file asks the metadata database, which is not there in this check", ""
+    return "parse-error", message, ""
+
+
+class DatabaseForbidden(RuntimeError):
+    """A DAG file asked the metadata database, which Airflow 3 forbids at the top level."""
+
+
+_CAUSES_LIMIT = 5
+_CAUSE_LENGTH = 500
+MEMORY_MESSAGE = "parsing needs more memory than is allowed"
+MEMORY_HINT = "Move the work into a task, or set check.parse_memory (in MiB) in devenv.toml."
+_DATABASE_HINT = (
+    "Use Variable or Connection of airflow.sdk, or ask Airflow's REST API in a task; "
+    "a DAG file cannot reach the metadata database on Airflow 3."
+)
 _MAIN_HINT = 'Put what is meant for the command line below `if __name__ == "__main__":`.'
 _ARGUMENT_WORDS = (
     "kubernetes_resources",
@@ -196,10 +258,12 @@ def rule_of(kind: str) -> str:
     return dict(_AIRFLOW_RULES).get(kind, "invalid-dag")
 
 
-def _arguments(message: str) -> Tuple[str, str, str]:
+def _arguments(message: str, version: Tuple[int, ...]) -> Tuple[str, str, str]:
     if re.search(r"\bkubernetes_resources\b|\bresources\b", message):
         return "ignored-resources", message, f"This release takes resources another way: {_EXECUTOR_CONFIG}"
-    return "invalid-arguments", message, ""
+    named = re.search(r"unexpected keyword argument '(\w+)'|\*\*kwargs: \{'(\w+)'", message)
+    hint = renamed_argument(named.group(1) or named.group(2), version) if named else ""
+    return "invalid-arguments", message, hint
 
 
 def resources_hint() -> str:
@@ -207,133 +271,19 @@ def resources_hint() -> str:
     return _EXECUTOR_CONFIG
 
 
-def _missing_secret(
-    error: BaseException, message: str, missing: List[Tuple[str, str]], vault_mount: str
-) -> Optional[Tuple[str, str, str]]:
+def _missing_secret(error: BaseException, message: str, context: _Context) -> Optional[Tuple[str, str, str]]:
     if not isinstance(error, KeyError) and not any(
         base.__name__ in ("AirflowNotFoundException", "AirflowRuntimeError") for base in type(error).__mro__
     ):
         return None
-    for what, name in reversed(missing):
+    for what, name in reversed(context.missing):
         if name in message:
             return (
                 f"missing-{what}",
                 f"{what.capitalize()} {name!r} does not exist",
-                f"It belongs at {vault_mount}/{what}s/{name} in Vault: devenv secrets set {what} {name}",
+                f"It belongs at {context.vault_mount}/{what}s/{name} in Vault: devenv secrets set {what} {name}",
             )
     return None
-
-
-def _missing_module(name: str, message: str, places: Places, main: str) -> Tuple[str, str, str]:
-    top, _, rest = name.partition(".")
-    own = own_modules(places)
-    beside = os.path.dirname(places.path(main))
-    if not rest and beside != places.dag_folder and _is_module(beside, top):
-        package = os.path.relpath(beside, places.dag_folder).replace(os.sep, ".")
-        hint = f"It lies beside this file, but Airflow imports from the DAG folder: from {package} import {top}"
-        return "missing-module", message, hint
-    if top in own and rest:
-        folder = os.path.join(own[top], *name.split(".")[:-1])
-        near = _nearest(name.rpartition(".")[2], _modules_in(folder))
-        parent = name.rpartition(".")[0]
-        return (
-            "missing-module",
-            message,
-            f"Did you mean {parent}.{near}?" if near else f"There is no such module in {parent}.",
-        )
-    if name.startswith("airflow.") and not name.startswith("airflow.providers."):
-        return "missing-module", message, _moved_hint(name)
-    near = _nearest(top, own)
-    if near:
-        return "missing-module", message, f"Did you mean {near}?"
-    near = _nearest(top, getattr(sys, "stdlib_module_names", ()), cutoff=0.8)
-    if near and near != top:
-        return "missing-module", message, f"Did you mean {near}?"
-    return "missing-package", message, f"Add a line to requirements.txt: {distribution(name)}"
-
-
-def _moved_hint(name: str) -> str:
-    from devenv.agent.deprecated import moved
-
-    place = moved(name)
-    return f"It is in {place} now." if place else "This release of Airflow has no such module."
-
-
-def distribution(module: str) -> str:
-    """The name under which a module is installed (`airflow.providers.slack`: `apache-airflow-providers-slack`)."""
-    parts = module.split(".")
-    if parts[:2] == ["airflow", "providers"]:
-        names = [part for part in parts[2:] if part not in _PROVIDER_FOLDERS]
-        depth = 2 if names[:1] in (["apache"], ["cncf"], ["microsoft"], ["common"], ["dbt"], ["atlassian"]) else 1
-        return "-".join(["apache-airflow-providers", *names[:depth]])
-    for namespace in _NAMESPACES:
-        if module.startswith(namespace + "."):
-            return "-".join(parts[: namespace.count(".") + 2])
-    return _DISTRIBUTIONS.get(parts[0], parts[0].replace("_", "-"))
-
-
-_PROVIDER_FOLDERS = {"hooks", "operators", "sensors", "transfers", "triggers", "notifications", "decorators"}
-
-
-def own_modules(places: Places) -> Dict[str, str]:
-    """Importable names of the roots: module → the folder that holds it."""
-    return {name: folder for folder in places.folders.values() for name in _modules_in(folder)}
-
-
-def _modules_in(folder: str) -> List[str]:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [
-        name[:-3] if name.endswith(".py") else name
-        for name in names
-        if name.endswith(".py") or ("." not in name and os.path.isdir(os.path.join(folder, name)))
-    ]
-
-
-def _is_module(folder: str, name: str) -> bool:
-    return os.path.isfile(os.path.join(folder, name + ".py")) or os.path.isdir(os.path.join(folder, name))
-
-
-def _nearest(name: str, names: Iterable[str], cutoff: float = 0.7) -> str:
-    found = difflib.get_close_matches(name, [str(other) for other in names], 1, cutoff)
-    return found[0] if found else ""
-
-
-def _import_hint(message: str) -> str:
-    if "partially initialized module" in message or "circular import" in message:
-        return "Two modules import each other: move what both need into a third."
-    asked = re.search(r"cannot import name '([^']+)' from '([^']+)'", message)
-    if asked is None:
-        return ""
-    near = _nearest(asked.group(1), dir(sys.modules.get(asked.group(2), object())))
-    return f"Did you mean {near}?" if near else ""
-
-
-def _name_hint(error: NameError) -> str:
-    asked = re.search(r"name '([^']+)' is not defined", str(error))
-    trace = error.__traceback__
-    if asked is None or trace is None:
-        return ""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    frame = trace.tb_frame
-    near = _nearest(asked.group(1), {*frame.f_locals, *frame.f_globals, *dir(builtins)})
-    if near:
-        return f"Did you mean {near}?"
-    if asked.group(1) in getattr(sys, "stdlib_module_names", ()):
-        return f"import {asked.group(1)} is missing."
-    return ""
-
-
-def _attribute_hint(error: AttributeError, message: str) -> str:
-    asked = re.search(r"has no attribute '([^']+)'", message)
-    target = getattr(error, "obj", None)  # from Python 3.10 on
-    if asked is None or target is None:
-        return ""
-    near = _nearest(asked.group(1), dir(target))
-    return f"Did you mean {near}?" if near else ""
 
 
 def summary(error: BaseException) -> str:

@@ -62,6 +62,32 @@ RULES = (
     Rule("invalid-id", "error", "a DAG or task id with characters that Airflow refuses"),
     Rule("invalid-dag", "error", "Airflow refuses the DAG for another reason"),
     Rule("serialization-error", "error", "the DAG was built, and the scheduler cannot store it"),
+    Rule(
+        "invalid-executor-config",
+        "error",
+        "`executor_config` of a task is nothing that KubernetesExecutor can make a pod of: it would stop the scheduler,"
+        " or leave the task queued",
+        airflow=False,
+    ),
+    Rule(
+        "database-access",
+        "error",
+        "the file asks the metadata database at its top level, which Airflow forbids from 3.2 on; in `devenv check` "
+        "on an earlier release, that no database could be made for it",
+    ),
+    Rule(
+        "unknown-role",
+        "warning",
+        "`access_control` names a role that does not exist; an error where the database has the roles",
+        airflow=False,
+    ),
+    Rule(
+        "varying-value",
+        "warning",
+        "an argument of a DAG or task differs at each parse (`start_date=datetime.now()`), so that each parse makes a "
+        "new version; an error where Airflow 3.2+ is set to refuse it",
+        airflow=False,
+    ),
     Rule("cluster-policy", "error", "a policy of `airflow_local_settings.py` refuses it"),
     Rule(
         "exit-while-parsing",
@@ -121,6 +147,12 @@ RULES = (
         "ignored-file",
         "info",
         "a pattern in `.airflowignore` keeps Airflow from looking at the file",
+        airflow=False,
+    ),
+    Rule(
+        "ignore-pattern",
+        "warning",
+        "a line of `.airflowignore` is no regular expression of this release, so that Airflow skips it",
         airflow=False,
     ),
     Rule(

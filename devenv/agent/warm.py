@@ -28,6 +28,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import devenv.agent.parser as parser
 sys.path.remove(sys.argv[1])
+sys.path[:] = [folder for folder in sys.path if folder]  # Airflow's own processes have no working folder there
 parser.main(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))
 """
 

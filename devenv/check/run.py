@@ -1,4 +1,4 @@
-"""Parses the project's DAG files as the agent does, without writing anything and without a database."""
+"""Parses the project's DAG files as the agent does, without writing anything."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from devenv import process
+from devenv.check.surroundings import furnish, give_database, variables_of
 from devenv.errors import MissingError, PlatformError, UsageError
 from devenv.events import Notice, Reporter
 from devenv.project import Project
@@ -150,11 +151,13 @@ def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[st
         linger=0.0,
         vault_mount=project.settings.vault.mount,
     )
-    with tempfile.TemporaryDirectory(prefix="devenv-check-") as home:
-        variables = _variables(project, Path(home), folders)
+    with tempfile.TemporaryDirectory(prefix="devenv-check-") as folder:
+        home = Path(folder)
+        furnish(home, folders)
+        variables = variables_of(project, home, folders)
         try:
             target = AgentTarget(
-                lambda: ChildDuplex(agent_command(str(python)), variables=variables, cwd=Path(home)),
+                lambda: ChildDuplex(agent_command(str(python)), variables=variables, cwd=home),
                 collector,
                 Owner(project.identifier, "", "", str(project.folder)),
                 list(folders),
@@ -162,36 +165,14 @@ def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[st
             )
             try:
                 target.parse()
+                asking = [verdict.file for verdict in collector.verdicts.values() if verdict.rule("database-access")]
+                if asking and give_database(home, python, variables, project.environment.cache_folder):
+                    target.parse(asking)
             finally:
                 target.close()
         except TargetLost as error:
             raise CheckBroke(f"the check in {python} ended early: {error}") from error
     return collector.verdicts
-
-
-def _variables(project: Project, home: Path, folders: Mapping[str, str]) -> dict[str, str]:
-    """An Airflow of its own: no examples, no database but an empty file, the project's options."""
-    inherited = {
-        name: value
-        for name, value in project.environment.variables.items()
-        if not name.startswith("AIRFLOW__") and name not in ("AIRFLOW_HOME", "AIRFLOW_CONFIG", "PYTHONPATH")
-    }
-    options = {
-        f"AIRFLOW__{section.upper()}__{key.upper()}": str(value)
-        for section, keys in project.settings.airflow.config.items()
-        for key, value in keys.items()
-    }
-    return {
-        **inherited,
-        **options,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": folders["dags"],
-        "AIRFLOW__CORE__PLUGINS_FOLDER": folders.get("plugins", str(home / "plugins")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": os.pathsep.join(folder for name, folder in folders.items() if name != "dags"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
 
 
 def _name(project: Project, path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from devenv.project import Project
     from devenv.verdict import Verdict
+
+
+_FEW = 5
+"""As many problems can be counted by who reads them; above, a table counts them by rule."""
 
 
 class Format(str, Enum):
@@ -104,4 +109,8 @@ def _show_text(verdicts: Sequence[Verdict]) -> None:
             out.print(*out.renderer.judged(Judged(verdict)))
     broken = sum(not verdict.ok for verdict in verdicts)
     dags = sum(len(verdict.dag_ids) for verdict in verdicts)
-    out.print(f"{len(verdicts)} files, {dags} DAGs, {broken} broken")
+    files = sum(verdict.file.endswith((".py", ".zip")) for verdict in verdicts)  # the rest are .airflowignore
+    rules = Counter(problem.rule for verdict in verdicts for problem in verdict.problems if problem.severity != "info")
+    if sum(rules.values()) > _FEW:
+        out.print("", *(f"{count:>7}  {rule}" for rule, count in rules.most_common()), "")
+    out.print(f"{files} files, {dags} DAGs, {broken} broken")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -152,21 +152,33 @@ class Renderer:
 
     def _problems(self, verdict: Verdict) -> list[Text]:
         lines: list[Text] = []
-        for problem in verdict.problems:
+        for problem, more in _grouped(verdict):
             if problem.severity != "info":  # worth knowing for `devenv check`, not at each save
-                lines += self.problem(problem, verdict.file)
+                lines += self.problem(problem, verdict.file, more)
         if not verdict.ok and verdict.removed:
             lines.append(self._indented(Text(f"gone with it: {names(verdict.removed)}", "yellow")))
         return lines
 
-    def problem(self, problem: Problem, file: str = "") -> list[Text]:
-        """Type, message, place, the lines around it with a caret, and what to do."""
+    def problem(self, problem: Problem, file: str = "", more: Sequence[int] = ()) -> list[Text]:
+        """Type, message, rule, place, the lines around it with a caret, and what to do.
+
+        Args:
+            problem: to show.
+            file: that the verdict is on.
+            more: further lines of the file for which the same rule says the same.
+        """
         style = {"error": "bold red", "warning": "yellow"}.get(problem.severity, "dim")
         message = problem.message.strip() or problem.rule
         head = Text()
         head.append(problem.type or problem.severity, style)
         head.append(": ")
         head.append(message)
+        if problem.severity != "error":
+            head.append(f"  [{problem.rule}]", "dim")
+        if more:
+            head.append(
+                f"  and {len(more)} more: {'lines' if len(more) > 1 else 'line'} {names(tuple(map(str, more)))}", "dim"
+            )
         lines = self._wrapped(head)
         place = problem.file or file
         if place and problem.line:
@@ -343,13 +355,34 @@ def shorten(path: str, width: int) -> str:
     return path if len(path) <= width else f"…{path[-(width - 1) :]}"
 
 
+def _grouped(verdict: Verdict) -> list[tuple[Problem, list[int]]]:
+    """Problems to show: of the warnings of one rule, the first in each file, with the lines of the others."""
+    found: list[tuple[Problem, list[int]]] = []
+    first: dict[tuple[str, str], list[int]] = {}
+    for problem in verdict.problems:
+        key = (problem.rule, problem.file)
+        if problem.severity == "error" or not problem.line:
+            found.append((problem, []))
+        elif key in first:
+            first[key].append(problem.line)
+        else:
+            first[key] = []
+            found.append((problem, first[key]))
+    return found
+
+
 def _dags(verdict: Verdict) -> Text:
     text = Text()
     if verdict.added:
         text.append(f"+{names(verdict.added)} ", "green")
     if verdict.removed:
         text.append(f"-{names(verdict.removed)} ", "yellow")
-    if not text:
+    ignored = verdict.rule("ignored-file")
+    if ignored is not None:
+        pattern = ignored.excerpt[ignored.line - ignored.excerpt_line : ignored.line - ignored.excerpt_line + 1]
+        where = " ".join([f"{ignored.file}:{ignored.line}", *(repr(line) for line in pattern)])
+        text.append(f"Airflow does not look at it: {where}", "dim")
+    elif not text:
         text.append(plural(len(verdict.dag_ids), "DAG") if verdict.dag_ids else "no DAG", "dim")
     warnings = sum(problem.severity == "warning" for problem in verdict.problems)
     if warnings:

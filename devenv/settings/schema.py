@@ -212,6 +212,18 @@ class VaultSettings(Section):
 RuleLevel = Literal["off", "warning", "error"]
 
 
+def _rule(value: str) -> str:
+    from devenv.agent.rules import BY_NAME
+
+    if value not in BY_NAME:
+        message = f"must be the name of a rule: {', '.join(sorted(BY_NAME))}"
+        raise ValueError(message)
+    return value
+
+
+RuleName = Annotated[str, AfterValidator(_rule)]
+
+
 class CheckSettings(Section):
     """`[check]`: the policies that a verdict applies, besides what Airflow itself refuses."""
 
@@ -229,6 +241,8 @@ class CheckSettings(Section):
     """Parsing takes less than a second."""
     deprecated_import: RuleLevel = "warning"
     """No import that this release or the next has deprecated."""
+    ignore: tuple[RuleName, ...] = Field(default=(), strict=False)
+    """Rules that are not reported: ["top-level-io"]. What Airflow itself refuses is reported in any case."""
     parse_seconds: Annotated[float, Field(gt=0, le=600, strict=False)] = 30.0
     """How long a parse may take before it is ended and reported."""
     parse_memory: Annotated[int, Field(ge=64)] = 1024

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from devenv.local import session as local_session
 
 from devenv.errors import DevenvError
 from devenv.events import Notice
 from devenv.local import postgres
+from devenv.local import session as local_session
 from devenv.local.session import LocalSession
 
 from .conftest import HELLO, World, eventually, is_healthy, left, world

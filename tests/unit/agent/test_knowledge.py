@@ -9,8 +9,9 @@ import pytest
 from devenv.agent.database import _read_trace, _seconds
 from devenv.agent.deprecated import deprecated_imports
 from devenv.agent.graph import Graph
+from devenv.agent.hints import distribution
 from devenv.agent.places import Places
-from devenv.agent.problems import distribution, from_exception
+from devenv.agent.problems import from_exception
 
 
 @pytest.fixture
