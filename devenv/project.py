@@ -12,6 +12,7 @@ from typing import Any
 from devenv import state_folder
 from devenv.environment import Environment
 from devenv.errors import UsageError
+from devenv.origins import Found, complete
 from devenv.settings.load import FILE_NAME, load
 from devenv.settings.remembered import remembered
 from devenv.settings.schema import Settings
@@ -34,11 +35,13 @@ class Project:
         folder: absolute, links resolved.
         settings: what rules here.
         environment: streams, variables, clocks.
+        found: what of the settings the repository itself answers.
     """
 
     folder: Path
     settings: Settings
     environment: Environment
+    found: tuple[Found, ...] = ()
 
     @classmethod
     def find(
@@ -65,8 +68,9 @@ class Project:
         folder = _named(environment.cwd / start) if start is not None else _above(environment)
         project = cls(folder, load(folder, environment, flags), environment)
         if as_last_up and (last := remembered(project.data_folder)):
-            return replace(project, settings=load(folder, environment, flags, last))
-        return project
+            project = replace(project, settings=load(folder, environment, flags, last))
+        settings, found = complete(folder, project.settings)
+        return replace(project, settings=settings, found=found)
 
     @property
     def identifier(self) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from devenv.backends.choose import choose
 from devenv.errors import DevenvError
-from devenv.events import Notice, Reporter, both
+from devenv.events import Event, Notice, Reporter, WatchStarted, both
 from devenv.journal import Journal
 from devenv.project import Project
 from devenv.settings.load import FILE_NAME
+from devenv.sync import plugins
 from devenv.sync.ignore import Ignore
 from devenv.sync.lock import WatchLock
 from devenv.sync.loop import SyncLoop
@@ -63,7 +64,8 @@ def watch(
             inputs.start()
             while not ended.is_set():
                 project, backend = inputs.project, inputs.backend
-                loop = _loop(project, backend, both(report, journal.report), confirm_deletes, take_over=take_over)
+                heard = both(both(report, journal.report), inputs.heard)
+                loop = _loop(project, backend, heard, confirm_deletes, take_over=take_over)
                 inputs.follow(loop)
                 loop.run()
         finally:
@@ -106,6 +108,13 @@ class _Inputs(threading.Thread):
         self._known = self._fingerprint()
         self._known_settings = _state(project.folder / FILE_NAME)
         self._surroundings = backend.surroundings()
+        self._synced = threading.Event()
+        self._known_plugins: tuple[object, ...] | None = None
+
+    def heard(self, event: Event) -> None:
+        """Takes what the loop reports: from the first sync on, the plugins are where Airflow finds them."""
+        if isinstance(event, WatchStarted):
+            self._synced.set()
 
     def follow(self, loop: SyncLoop) -> None:
         """The loop that is to hear of changes from now on."""
@@ -122,6 +131,8 @@ class _Inputs(threading.Thread):
             now, settings = self._fingerprint(), _state(self.project.folder / FILE_NAME)
             same = same + 1 if (now, settings) == (seen, seen_settings) else 0
             seen, seen_settings = now, settings
+            if self._synced.is_set() and self._known_plugins is None:
+                self._look_at_plugins()  # at once: without them, DAGs that need them are broken
             if same < _SETTLED_LOOKS:
                 continue
             if settings != self._known_settings:
@@ -130,6 +141,8 @@ class _Inputs(threading.Thread):
             if now != self._known:
                 self._known = now
                 self._reconcile()
+            if self._known_plugins is not None:
+                self._look_at_plugins()
         if self._loop is not None:
             self._loop.end()
 
@@ -148,11 +161,21 @@ class _Inputs(threading.Thread):
         if self._loop is not None and now.running:
             self._loop.reopen("the environment was started again")
 
+    def _look_at_plugins(self) -> None:
+        folder = self.project.folder
+        places = [folder / name for name in self.project.settings.sync.folders if Path(name).name == plugins.FOLDER]
+        now = tuple((str(file), _state(file)) for place in places for file in sorted(place.rglob("*.py")))
+        if now != self._known_plugins:
+            self._known_plugins = now
+            if plugins.note_synced(self.project):
+                self._report(Notice("info", "Airflow's plugins changed; the processes that have them start again"))
+                self._reconcile()
+
     def _fingerprint(self) -> tuple[object, ...]:
         folder = self.project.folder
         files = [folder / name for name in _INPUTS]
-        if "plugins" not in self.project.settings.sync.folders and (folder / "plugins").is_dir():
-            files += sorted((folder / "plugins").rglob("*.py"))
+        if plugins.FOLDER not in self.project.settings.sync.folders and (folder / plugins.FOLDER).is_dir():
+            files += sorted((folder / plugins.FOLDER).rglob("*.py"))
         return tuple((str(file), _state(file)) for file in files)
 
     def _reconcile(self) -> None:

@@ -31,7 +31,6 @@ _DEPRECATED_IN_2 = {
     "airflow.sensors.external_task_sensor": "airflow.sensors.external_task",
     "airflow.utils.dates:days_ago": "pendulum.today('UTC').add(days=-N)",
     "airflow.utils.decorators:apply_defaults": "",
-    "airflow.utils.log.secrets_masker": "airflow.sdk.execution_time.secrets_masker",
 }
 _MOVED_IN_3 = {
     "airflow.decorators": "airflow.sdk",
@@ -57,6 +56,7 @@ _MOVED_IN_3 = {
     "airflow.sensors.python": "airflow.providers.standard.sensors.python",
     "airflow.sensors.time_delta": "airflow.providers.standard.sensors.time_delta",
     "airflow.sensors.base": "airflow.sdk.bases.sensor",
+    "airflow.utils.log.secrets_masker": "airflow.sdk.execution_time.secrets_masker",
     "airflow.utils.task_group": "airflow.sdk",
     "airflow.utils.dates": "pendulum",
 }

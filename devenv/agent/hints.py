@@ -53,6 +53,28 @@ _PROVIDER_MODULES = {
         "from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator"
     ),
 }
+_FOLDER_NAMES = {
+    *(
+        "common",
+        "config",
+        "configs",
+        "custom_operators",
+        "dags",
+        "helper",
+        "helpers",
+        "hooks",
+        "include",
+        "lib",
+        "libs",
+    ),
+    *("modules", "operators", "plugins", "scripts", "sensors", "shared", "sql", "src", "tasks", "utils", "utilities"),
+}
+_PROVIDERS_OF_THE_IMAGE = {
+    *("amazon", "celery", "cncf-kubernetes", "docker", "elasticsearch", "ftp", "google", "grpc", "hashicorp", "http"),
+    *("imap", "microsoft-azure", "mysql", "odbc", "openlineage", "postgres", "redis", "sendgrid", "sftp", "slack"),
+    *("smtp", "snowflake", "sqlite", "ssh"),
+}
+"""What apache/airflow installs beside Airflow (`AIRFLOW_EXTRAS` of its Dockerfile, 2.7 to 3.x)."""
 _SQL_OPERATORS = re.compile(
     r"airflow\.providers\.(postgres|mysql|sqlite|mssql|microsoft\.mssql|jdbc|oracle|trino|presto|vertica|exasol|snowflake)"
     r"\.operators(\.\w+)?"
@@ -73,11 +95,15 @@ def missing_module(
         main: the DAG file that was parsed.
         version: of Airflow.
     """
-    for ask in (_beside, _of_the_project, _of_airflow, _of_a_provider, _deeper_down, _misspelt, _of_a_package):
+    for ask in _QUESTIONS:
         hint = ask(name, places, main, version)
         if hint:
             return "missing-module", message, hint
-    return "missing-package", message, f"Add a line to requirements.txt: {distribution(name)}"
+    package = distribution(name)
+    line = f"Add a line to requirements.txt: {package}"
+    if package.replace("apache-airflow-providers-", "") in _PROVIDERS_OF_THE_IMAGE:
+        line += "   (the image apache/airflow has it; this installation does not)"
+    return "missing-package", message, line
 
 
 def _beside(name: str, places: Places, main: str, _version: Tuple[int, ...]) -> str:
@@ -167,9 +193,23 @@ def _packages(places: Places) -> Iterator[Tuple[str, str, List[str]]]:
                 yield root, folder, os.path.relpath(folder, top).split(os.sep)
 
 
+def _folder_of_the_project(name: str, places: Places, _main: str, _version: Tuple[int, ...]) -> str:
+    """A name that is a project's folder much rather than a package of PyPI, where anybody may have taken it."""
+    top = name.partition(".")[0]
+    if top not in _FOLDER_NAMES:
+        return ""
+    roots = " or ".join(f"{root}/" for root in places.folders)
+    return (
+        f"There is no {top} in {roots}: if it is a folder beside {places.dags}/, "
+        f'set sync.folders = ["{top}"] in devenv.toml'
+    )
+
+
 def _misspelt(name: str, places: Places, _main: str, _version: Tuple[int, ...]) -> str:
     top = name.partition(".")[0]
-    near = nearest(top, own_modules(places)) or nearest(top, getattr(sys, "stdlib_module_names", ()), cutoff=0.8)
+    near = nearest(top, own_modules(places))
+    if not near and "." not in name:
+        near = nearest(top, getattr(sys, "stdlib_module_names", ()), cutoff=0.8)
     return f"Did you mean {near}?" if near and near != top else ""
 
 
@@ -183,6 +223,19 @@ def _of_a_package(name: str, _places: Places, _main: str, _version: Tuple[int, .
     loaded = getattr(sys.modules.get(top), "__file__", None)
     where = f" (imported from {loaded})" if isinstance(loaded, str) else ""
     return f"{package} {installed} is installed{where} and has no module {name}: another version may have it."
+
+
+_QUESTIONS = (
+    _beside,
+    _of_the_project,
+    _of_airflow,
+    _of_a_provider,
+    _deeper_down,
+    _folder_of_the_project,
+    _misspelt,
+    _of_a_package,
+)
+"""Asked in this order; the first that has an answer gives the hint."""
 
 
 def decorator(name: str) -> str:

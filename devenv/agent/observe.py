@@ -111,13 +111,16 @@ class Observer:
         self.called(f"{host}:{port}" if port else str(host))
 
     def _database(self, arguments: Tuple[Any, ...]) -> None:
-        self.called("the SQLite database {}".format(os.path.basename(str(arguments[0])) if arguments else ""))
+        name = os.path.basename(str(arguments[0])) if arguments else ""
+        self.called("the metadata database" if name == "airflow.db" else f"the SQLite database {name}")
 
     def called(self, whom: str) -> None:
         """Notes a call on behalf of the user's own code; Airflow's own calls are none of the file's."""
-        place = _own_frame(sys._getframe(1), self._places)  # noqa: SLF001
+        place, callee = _own_frame(sys._getframe(1), self._places)  # noqa: SLF001
         if place is None or len(self.calls) >= _CALLS_LIMIT:
             return
+        if not self._asking and callee.startswith("airflow.") and not callee.startswith(_ASKED_FOR):
+            return  # Airflow asks for its own sake: a SubDagOperator for its pool, a DatasetAlias for itself
         whom = self._asking or whom
         if not any(call[:2] == place for call in self.calls):
             self.calls.append((place[0], place[1], whom))
@@ -214,13 +217,26 @@ _LOOKUPS = (
 )
 
 
-def _own_frame(frame: Optional[FrameType], places: Places) -> Optional[Tuple[str, int]]:
+_ASKED_FOR = (
+    "airflow.utils.session",
+    "airflow.settings",
+    "airflow.hooks",
+    "airflow.providers",
+    "airflow.sdk.bases.hook",
+)
+"""Modules of Airflow by which a file asks a database or a service itself."""
+
+
+def _own_frame(frame: Optional[FrameType], places: Places) -> Tuple[Optional[Tuple[str, int]], str]:
+    """File and line of the innermost frame of the user's own, and the module that it called."""
+    callee = ""
     while frame is not None:
         name = places.name(frame.f_code.co_filename)
         if name is not None:
-            return name, frame.f_lineno
+            return (name, frame.f_lineno), callee
+        callee = str(frame.f_globals.get("__name__", ""))
         frame = frame.f_back
-    return None
+    return None, ""
 
 
 def elapsed(since: float) -> float:

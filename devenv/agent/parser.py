@@ -52,6 +52,8 @@ _RESERVED = 16 * 1_073_741_824
 _SMALL_FILE = 200_000
 """Bytes up to which a file that makes no DAG is judged without a process of its own."""
 _BACKLOG_NICENESS = 10
+_UNSYNCED = {"__pycache__", ".venv", "node_modules", ".git", ".ipynb_checkpoints"}
+"""Folders that `devenv.sync.ignore` leaves out, so that a check of the project itself does not look into them."""
 _SEVERITIES = ("error", "warning", "info")
 _COMMON = (
     "airflow.operators.bash",
@@ -288,7 +290,10 @@ class Parser:
         """The files below the DAG folder; as Airflow does, links to folders are followed."""
         seen = {os.path.realpath(self._places.dag_folder)}
         for folder, below, files in os.walk(self._places.dag_folder, followlinks=True):
-            below[:] = [name for name in below if name != "__pycache__" and _is_new(os.path.join(folder, name), seen)]
+            below[:] = [name for name in below if name not in _UNSYNCED and _is_new(os.path.join(folder, name), seen)]
+            if "pyvenv.cfg" in files:  # a virtual environment, which is not synced
+                below.clear()
+                continue
             for file in files:
                 name = self._places.name(os.path.join(folder, file))
                 if name is not None:

@@ -166,7 +166,13 @@ def _meaning(error: BaseException, context: _Context) -> Tuple[str, str, str]:  
         whole = imported_at(context.places.text(file), line, error.name) if file else error.name
         return hints.missing_module(whole, message, context.places, context.main, context.version)
     if isinstance(error, ImportError):
-        return "import-error", message, hints.import_name(message, error.name, context.version)
+        hint = hints.import_name(message, error.name, context.version)
+        cause = error.__cause__ or error.__context__
+        if not hint and isinstance(cause, ModuleNotFoundError) and cause.name:  # a module that imports another
+            _rule, _message, hint = hints.missing_module(
+                cause.name, message, context.places, context.main, context.version
+            )
+        return "import-error", message, hint
     if isinstance(error, NameError):
         return "name-error", message, hints.name(error)
     if isinstance(error, AttributeError):
@@ -179,12 +185,13 @@ def _meaning(error: BaseException, context: _Context) -> Tuple[str, str, str]:  
         return "recursion", message, ""
     if "AirflowTaskTimeout" in kinds:
         return "parse-timeout", message.splitlines()[0], "Move what takes long into a task."
+    asked_database = _of_database(error)
+    if asked_database is not None:
+        return _database(asked_database)
     if isinstance(error, DatabaseForbidden):
         return "database-access", message, _DATABASE_HINT
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
         return "parse-error", message, hints.missing_file(error.filename, context.places)
-    if "DBAPIError" in kinds:  # SQLAlchemy's, whose text has the whole statement
-        return _database(error)
     for name, rule in _AIRFLOW_RULES:
         if name in kinds:
             return rule, message, ""
@@ -208,6 +215,16 @@ def _line(error: SyntaxError, places: Places) -> str:
 def _attribute(error: AttributeError, message: str) -> str:
     asked = re.fullmatch(r"task decorator '(\w+)' not found", message)  # airflow.decorators, of 2.x and 3.x
     return hints.decorator(asked.group(1)) if asked else hints.attribute(error, message)
+
+
+def _of_database(error: BaseException) -> Optional[BaseException]:
+    """SQLAlchemy's exception that an exception is, or comes from; its text has the whole statement."""
+    found: Optional[BaseException] = error
+    for _ in range(_CAUSES_LIMIT):
+        if found is None or any(base.__name__ == "DBAPIError" for base in type(found).__mro__):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _database(error: BaseException) -> Tuple[str, str, str]:

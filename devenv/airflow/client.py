@@ -606,7 +606,15 @@ def last_line(trace: str) -> str:
     return lines[-1].strip() if lines else ""
 
 
+_HOMES = ("/opt/airflow", "/.devenv/airflow")
+"""Airflow's home in a pod, and on the local backend below the project's folder."""
+
+
 def dag_path(file: str) -> str:
     """A path where Airflow runs as the verdicts name it, from the DAG folder's name on: `dags/team/etl.py`."""
-    before, found, after = file.rpartition("/dags/")
-    return f"dags/{after}" if found else before + after
+    for home in _HOMES:  # a folder above the project, or a team's below the DAG folder, may be called dags too
+        _before, found, after = file.partition(f"{home}/dags/")
+        if found:
+            return f"dags/{after}"
+    before, found, after = file.partition("/dags/")
+    return f"dags/{after}" if found else before

@@ -17,7 +17,7 @@ from devenv.project import Project
 from devenv.sync.roots import DagFolderMissing, roots_of
 from devenv.verdict import Verdict
 
-_HAS_AIRFLOW = "import importlib.util, sys; sys.exit(importlib.util.find_spec('airflow') is None)"
+_AIRFLOW = "from importlib.metadata import version; print(version('apache-airflow'))"
 _SECONDS = 60.0
 
 
@@ -89,10 +89,13 @@ def find_python(project: Project, named: Path | None, report: Reporter) -> Path:
         NoAirflow: the named one has none.
         DevenvError: the virtual environment could not be made.
     """
-    environment = project.environment
+    environment, release = project.environment, project.settings.airflow.version
+    asked = "version" in project.settings.airflow.model_fields_set or any(
+        one.path == ("airflow", "version") for one in project.found
+    )
     if named is not None:
         found = process.which(str(named), environment.variables) or str(environment.cwd / named)
-        if not has_airflow(Path(found)):
+        if not airflow_of(Path(found)):
             raise NoAirflow(f"{named} has no Airflow", hint="devenv check without --python makes an environment")
         return Path(found)
     active = environment.variables.get("VIRTUAL_ENV")
@@ -102,21 +105,25 @@ def find_python(project: Project, named: Path | None, report: Reporter) -> Path:
         *(Path(path) for path in [process.which("python3", environment.variables)] if path),
     ]
     for candidate in dict.fromkeys(candidates):
-        if has_airflow(candidate):
+        there = airflow_of(candidate)
+        if there and (there == release or not asked):
+            report(Notice("info", f"checked by Airflow {there} of {candidate}"))
             return candidate
     from devenv.local.virtualenv import Installer
 
-    release = project.settings.airflow.version
-    report(Notice("info", f"no Airflow in this environment: Airflow {release} is installed into the cache"))
-    return Installer(environment).airflow(release, project.folder / "requirements.txt", lambda _line: None)
+    installer = Installer(environment)
+    if installer.airflow_folder(release, project.folder / "requirements.txt") is None:
+        report(Notice("info", f"Airflow {release} is installed into the cache for this check"))
+    return installer.airflow(release, project.folder / "requirements.txt", lambda _line: None)
 
 
-def has_airflow(python: Path) -> bool:
-    """Whether this interpreter can import Airflow."""
+def airflow_of(python: Path) -> str:
+    """The release of Airflow that an interpreter has; "" when it has none."""
     if not python.is_file():
-        return False
+        return ""
     # Isolated from the working folder: a folder `airflow` in a project would pass for the package.
-    return process.run([python, "-I", "-c", _HAS_AIRFLOW], check=False, timeout=_SECONDS).returncode == 0
+    done = process.run([python, "-I", "-c", _AIRFLOW], check=False, timeout=_SECONDS)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 class _Collector:
@@ -166,7 +173,9 @@ def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[st
             try:
                 target.parse()
                 asking = [verdict.file for verdict in collector.verdicts.values() if verdict.rule("database-access")]
-                if asking and give_database(home, python, variables, project.environment.cache_folder):
+                if asking and give_database(
+                    home, python, airflow_of(python), variables, project.environment.cache_folder
+                ):
                     target.parse(asking)
             finally:
                 target.close()

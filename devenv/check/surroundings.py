@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devenv import process
+from devenv import dag_environment, process
+from devenv.origins import python_path
 
 if TYPE_CHECKING:
     from devenv.project import Project
@@ -50,12 +51,13 @@ def variables_of(project: Project, home: Path, folders: Mapping[str, str]) -> di
     return {
         **inherited,
         **options,
+        **dag_environment.variables(project),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": folders["dags"],
         "AIRFLOW__CORE__PLUGINS_FOLDER": folders.get("plugins", str(home / "plugins")),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
-        "PYTHONPATH": os.pathsep.join(folder for name, folder in folders.items() if name != "dags"),
+        "PYTHONPATH": os.pathsep.join(python_path(project.folder, project.settings.sync.folders, str(home))),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
@@ -65,7 +67,7 @@ def database(home: Path) -> Path:
     return home / "airflow.db"
 
 
-def give_database(home: Path, python: Path, variables: Mapping[str, str], cache: Path) -> bool:
+def give_database(home: Path, python: Path, release: str, variables: Mapping[str, str], cache: Path) -> bool:
     """Puts a migrated database into the check's home; False when Airflow could not make one.
 
     The release's empty database is kept in the cache, since a migration takes up to half a minute.
@@ -73,10 +75,11 @@ def give_database(home: Path, python: Path, variables: Mapping[str, str], cache:
     Args:
         home: the AIRFLOW_HOME of the check.
         python: an interpreter with Airflow.
+        release: which one that is.
         variables: of the check.
         cache: a folder of this user's.
     """
-    template = cache / "check" / f"{_version(python, variables)}.db"
+    template = cache / "check" / f"{release}.db"
     if not template.is_file():
         made = home / "template.db"
         done = process.run(
@@ -94,13 +97,3 @@ def give_database(home: Path, python: Path, variables: Mapping[str, str], cache:
         partial.replace(template)
     shutil.copyfile(template, database(home))
     return True
-
-
-def _version(python: Path, variables: Mapping[str, str]) -> str:
-    done = process.run(
-        [python, "-c", "from importlib.metadata import version; print(version('apache-airflow'))"],
-        variables=variables,
-        check=False,
-        timeout=_MIGRATE_SECONDS,
-    )
-    return done.stdout.strip() or "unknown"

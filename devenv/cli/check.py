@@ -12,6 +12,7 @@ import typer
 
 from devenv.cli.context import console, project_from, reporter_from, session
 from devenv.errors import ExitCode
+from devenv.events import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,24 +54,41 @@ def command(
             "--safe-mode/--no-safe-mode", help='Skip files without the words "dag" and "airflow", as Airflow does.'
         ),
     ] = True,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Problems that are known: only others are reported.")
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write what is found to the file of --baseline.")
+    ] = False,
     version: Annotated[str | None, typer.Option("--airflow", metavar="RELEASE", help="Airflow's release.")] = None,
 ) -> None:
     """Says whether DAG files parse, and what is wrong with them, without a cluster.
 
-    Ends with 0 when all is well, 1 when a file is broken, 2 when it was asked wrongly.
+    Ends with 0 when all is well, 1 when a file is broken, 2 for a wrong argument.
 
     Examples:
       devenv check
       devenv check dags/etl.py --strict
       devenv check --no-safe-mode --format github
+      devenv check --baseline known.json --update-baseline
     """
+    from devenv.check import baseline as baselines
     from devenv.check.run import check, find_python, names_of
 
+    if update_baseline and baseline is None:
+        raise typer.BadParameter("--update-baseline needs --baseline FILE")
+    known = baselines.known(baseline) if baseline is not None and not update_baseline else Counter()
     project = project_from(flags={"airflow.version": version})
     report = reporter_from()
     names = names_of(project, paths or [])
     interpreter = find_python(project, python, report)
     verdicts = check(project, names, python=interpreter, safe_mode=None if safe_mode else False, report=report)
+    if baseline is not None and update_baseline:
+        count = baselines.write(baseline, verdicts)
+        report(Notice("info", f"{baseline} has {count} problems"))
+        return
+    if baseline is not None:
+        verdicts = baselines.without_known(verdicts, known)
     _show(project, verdicts, output)
     bad = {"error", "warning"} if strict else {"error"}
     if any(problem.severity in bad for verdict in verdicts for problem in verdict.problems):

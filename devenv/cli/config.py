@@ -30,10 +30,11 @@ def command(
 
     project = project_from()
     effective = read(project.folder, project.environment, {}, remembered(project.data_folder))
+    found: dict[tuple[str, ...], str] = {one.path: one.source for one in project.found}
     out = console()
     rows = []
-    for path, value in _values(effective.settings.model_dump()):
-        origin = effective.origin(path)
+    for path, value in _values(project.settings.model_dump()):
+        origin = found.get(path) or effective.origin(path)
         if given and origin == "default":
             continue
         out.record("setting", {"name": ".".join(path), "value": value, "origin": origin})

@@ -55,6 +55,7 @@ def command(
     from devenv.sync.lock import WatchLock, holder
     from devenv.sync.loop import SyncLoop
     from devenv.sync.model import TargetLost
+    from devenv.sync.plugins import note_synced
     from devenv.sync.roots import require_dag_folder
 
     if check and dry_run:
@@ -75,6 +76,8 @@ def command(
             result = loop.once(rehearse=check or dry_run)
         except TargetLost as error:
             raise SyncInterrupted(str(error), hint="devenv sync") from error
+    if result.in_step and not (check or dry_run) and note_synced(project):
+        backend_from(project).reconcile(out.report)
     _print(result, rehearsed=check or dry_run)
     if not result.in_step and not dry_run:
         raise typer.Exit(1)

@@ -9,11 +9,12 @@ import typer
 
 from devenv.cli.context import backend_from, console, project_from
 from devenv.components import BY_NAME, OPTIONAL
+from devenv.dag_environment import left_out
 from devenv.errors import DevenvError
 from devenv.events import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from devenv.boot.step import Step
     from devenv.project import Project
@@ -124,6 +125,8 @@ def _up(
     out = console()
     backend = backend_from(project, flag.value if flag else None)
     out.report(Notice("info", f"{backend.name}: {backend.reason}"))
+    for notice in _taken_over(project):
+        out.report(notice)
     steps = backend.up_steps()
     if dry_run:
         _print_plan(steps)
@@ -147,6 +150,17 @@ def _up(
         from devenv.cli.watch import watch
 
         watch(project, backend, yes=yes, take_over=take_over)
+
+
+def _taken_over(project: Project) -> Iterator[Notice]:
+    """What the repository answered in place of `devenv.toml`, and which variables of `.env` are left out."""
+    for one in project.found:
+        value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
+        yield Notice("info", f"{'.'.join(one.path)} is {value}, by {one.source}")
+    names = left_out(project)
+    if names:
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        yield Notice("info", f"{project.settings.env_file} has {listed}, which devenv sets itself")
 
 
 def _settings(

@@ -176,9 +176,8 @@ class Renderer:
         if problem.severity != "error":
             head.append(f"  [{problem.rule}]", "dim")
         if more:
-            head.append(
-                f"  and {len(more)} more: {'lines' if len(more) > 1 else 'line'} {names(tuple(map(str, more)))}", "dim"
-            )
+            lines_of = names(tuple(map(str, sorted(more))))
+            head.append(f"  and {len(more)} more: {'lines' if len(more) > 1 else 'line'} {lines_of}", "dim")
         lines = self._wrapped(head)
         place = problem.file or file
         if place and problem.line:

@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from devenv import dag_environment
 from devenv.airflow.releases import Release
 from devenv.local.errors import ComponentFailed
 from devenv.local.places import Places
+from devenv.origins import python_path
 from devenv.project import Project
 from devenv.supervisor.component import ComponentSpec
-from devenv.sync.roots import roots_of
+from devenv.sync import plugins
 
 TIER = 2
 """Above Postgres (0), Vault (0) and its seeder (1)."""
@@ -34,14 +36,14 @@ def variables(project: Project, places: Places, python: Path) -> dict[str, str]:
         for name, value in project.environment.variables.items()
         if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV", "DEVENV_", "VAULT_"))
     }
-    roots = [str(places.claim / root.name) for root in roots_of(project) if root.name != "dags"]
     return {
         **inherited,
+        **dag_environment.variables(project),
         "PATH": f"{python.parent}:{inherited.get('PATH', '/usr/bin:/bin')}",
         "AIRFLOW_HOME": str(places.airflow_home),
         "AIRFLOW_CONFIG": str(places.secrets / "airflow.cfg"),
         "DEVENV_SECRETS_FOLDER": str(places.secrets),
-        "PYTHONPATH": ":".join(roots),
+        "PYTHONPATH": ":".join(python_path(project.folder, project.settings.sync.folders, str(places.claim))),
         "PYTHONUNBUFFERED": "1",
         # Two saves of a helper within a second would otherwise run the bytecode of the first.
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -85,7 +87,13 @@ def components(project: Project, places: Places, python: Path, port: int) -> lis
         ]
         commands["dag-processor"] = [*airflow, "dag-processor"]
     commands["triggerer"] = [*airflow, "triggerer", "--skip-serve-logs"]
-    revision = _revision(places, str(python), common["PYTHONPATH"])
+    read = [
+        str(python),
+        common["PYTHONPATH"],
+        plugins.known_revision(project),
+        json.dumps(dag_environment.variables(project), sort_keys=True),
+    ]
+    revision = _revision(places, read)
     return [
         ComponentSpec(
             name=name,
@@ -99,9 +107,9 @@ def components(project: Project, places: Places, python: Path, port: int) -> lis
     ]
 
 
-def _revision(places: Places, python: str, python_path: str) -> str:
+def _revision(places: Places, more: Sequence[str]) -> str:
     """Names what a running process has read and would have to read again; not the variables of the user's shell."""
-    read = (places.secrets / "airflow.cfg").read_bytes() + f"{python}\0{python_path}".encode()
+    read = (places.secrets / "airflow.cfg").read_bytes() + "\0".join(more).encode()
     return hashlib.sha256(read).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ class Places:
     Attributes:
         secrets: env files and `airflow.cfg`, rendered from Vault (`DEVENV_SECRETS_FOLDER`).
         airflow_home: Airflow's own; it keeps nothing of worth there.
-        claim: what the agent writes: `dags`, `plugins`, further folders; Airflow reads it.
+        claim: what the agent writes: `dags`, `plugins`, further folders. It is AIRFLOW_HOME, as in an image of
+            Airflow, so that files are found by `$AIRFLOW_HOME/dags` and from the working folder.
         logs: one file per component.
         data: the supervisor's record, ports, seeds.
         task_logs: what `devenv logs DAG TASK` shows.
@@ -37,22 +39,27 @@ class Places:
         return cls(
             secrets=state / "etc" / "airflow",
             airflow_home=state / "airflow",
-            claim=state / "claim",
+            claim=state / "airflow",
             logs=state / "logs",
             data=data,
             task_logs=data / "task-logs",
             vault=data / "vault",
         )
 
-    def make(self) -> None:
-        """Makes the folders that are missing, for their owner alone."""
+    def make(self, roots: Iterable[str]) -> None:
+        """Makes the folders that are missing, for their owner alone.
+
+        Args:
+            roots: names of the synced folders. They are there before Airflow starts: Python remembers of a folder on
+                its path that it is not there, and finds nothing in it later.
+        """
         for folder in (
             self.secrets.parent,
             self.secrets,
             self.airflow_home,
             self.airflow_home / "config",
             self.claim,
-            self.claim / "dags",
+            *(self.claim / root for root in roots),
             self.logs,
             self.data,
             self.task_logs,

@@ -19,6 +19,7 @@ from devenv.local.errors import DatabaseFailed, DiskFull, PlatformUnsupported
 from devenv.local.session import LocalSession
 from devenv.supervisor import client
 from devenv.supervisor.component import ComponentSpec, exit_words
+from devenv.sync.roots import roots_of
 from devenv.vault import layout, local, programs, seeds, server
 from devenv.vault.local import LocalSeeder
 
@@ -75,7 +76,7 @@ class Preflight(LocalStep):
         return (
             running is not None
             and ports.remembered(session.places.data) is not None
-            and session.places.claim.is_dir()
+            and (session.places.claim / "dags").is_dir()
             and any(state.state == "running" for state in running.components)
         )
 
@@ -85,7 +86,7 @@ class Preflight(LocalStep):
         if not client.supported():
             raise PlatformUnsupported("The local backend runs on Linux and macOS only", hint="use WSL 2 on Windows")
         session.project.make_state_folder()
-        session.places.make()
+        session.places.make(root.name for root in roots_of(session.project))
         former = session.client()
         if former is not None:
             # It lost its folders (`.devenv` was deleted), or nothing of it runs: begin anew.

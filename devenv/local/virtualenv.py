@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from devenv.environment import Environment
 from devenv.errors import CommandFailed, TimedOut
 from devenv.files import write_whole
 from devenv.local.errors import InstallFailed, InterpreterMissing
+from devenv.requirements import references
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
 _MARKER = ".devenv-complete"
@@ -218,7 +220,10 @@ class Installer:
     def _pip(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
         command = [uv(), "pip", "install", "--python", str(python_of(folder)), "--color", "never", *arguments]
         lines: list[str] = []
-        child = process.start(command, stderr=STDOUT, variables=self._variables(), cwd=folder)
+        # Paths in a requirements file are taken from the working folder.
+        named = [Path(value).parent for option, value in itertools.pairwise(arguments) if option == "-r"]
+        cwd = named[0] if named else folder
+        child = process.start(command, stderr=STDOUT, variables=self._variables(), cwd=cwd)
         self._child = child
         try:
             assert child.stdout is not None
@@ -247,7 +252,9 @@ def _digest(requirements: Path) -> str:
     """What tells one set of packages from another; "base" when the project asks for none."""
     if not requirements.is_file():
         return "base"
-    return hashlib.sha256(json.dumps([EXTRAS, requirements.read_text()]).encode()).hexdigest()[:12]
+    found = references(requirements)
+    more = [found.digest()] if len(found.files) > 1 or found.packages else []
+    return hashlib.sha256(json.dumps([EXTRAS, requirements.read_text(), *more]).encode()).hexdigest()[:12]
 
 
 def _unheard(_line: str) -> None:

@@ -13,15 +13,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from devenv import requirements
 from devenv.errors import PlatformError, ProgramMissing
 from devenv.process import run, start, stop
 from devenv.project import Project
 
-REQUIREMENTS = "requirements.txt"
+REQUIREMENTS = requirements.NAME
 PACKAGES = "packages.txt"
 PLUGINS = "plugins"
 
 _LAST_LINES = 20
+_SOURCES = "project"
+_SOURCES_IN_IMAGE = "/opt/devenv/project"
 _CERTIFICATES = "certificates.pem"
 _CERTIFICATE_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 """Where a laptop behind a proxy that looks into TLS says whom to trust; the build's pip is told the same."""
@@ -89,11 +92,16 @@ class ProjectImage:
         if given or wanted:
             if self._certificates() is not None:
                 lines += [f"COPY {_CERTIFICATES} /tmp/{_CERTIFICATES}", f"ARG PIP_CERT=/tmp/{_CERTIFICATES}"]
-            if given:
+            before = ""
+            if given and self._needs_sources():  # they stay there, for the sake of `-e`
+                lines.append(f"COPY --chown=airflow:0 {_SOURCES} {_SOURCES_IN_IMAGE}")
+                before = f"cd {_SOURCES_IN_IMAGE} && "
+                wanted.append(f"-r {REQUIREMENTS}")
+            elif given:
                 lines.append(f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}")
                 wanted.append(f"-r /tmp/{REQUIREMENTS}")
             release = f'"apache-airflow=={settings.airflow.version}"'
-            lines.append(" ".join(("RUN pip install --no-cache-dir", release, *wanted)))
+            lines.append(f"RUN {before}" + " ".join(("pip install --no-cache-dir", release, *wanted)))
         if self._has_plugins():
             lines.append(f"COPY --chown=airflow:0 {PLUGINS} /opt/airflow/plugins")
         return "\n".join(lines) + "\n"
@@ -191,12 +199,31 @@ class ProjectImage:
         yield from (
             path for path in (folder / REQUIREMENTS, folder / PACKAGES) if path.is_file() and _says_something(path)
         )
+        found = self._references()
+        yield from found.files[1:]
+        for package in found.packages:
+            yield from sorted(requirements.sources(package))
         if self._has_plugins():
             yield from (
                 path
                 for path in sorted((folder / PLUGINS).rglob("*"))
                 if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
             )
+
+    def _needs_sources(self) -> bool:
+        """Whether `requirements.txt` alone is not enough to install what it asks for."""
+        found = self._references()
+        return len(found.files) > 1 or bool(found.packages)
+
+    def _references(self) -> requirements.References:
+        """What `requirements.txt` needs of the project.
+
+        Raises:
+            RequirementOutside: not all of it lies there.
+        """
+        found = requirements.references(self._project.folder / REQUIREMENTS)
+        requirements.require_inside(found, self._project.folder)
+        return found
 
     def _certificates(self) -> Path | None:
         """The certificates that this machine's programs trust instead of their own."""
@@ -222,6 +249,12 @@ class ProjectImage:
         for name in (REQUIREMENTS, PACKAGES):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, context / name)
+        found = self._references() if self._needs_sources() else requirements.References()
+        packages = [path for package in found.packages for path in requirements.sources(package)]
+        for path in (*found.files, *packages):
+            copy = context / _SOURCES / path.resolve().relative_to(folder.resolve())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
         certificates = self._certificates()
         if certificates is not None:
             shutil.copyfile(certificates, context / _CERTIFICATES)

@@ -7,13 +7,14 @@ a pod runs on ends up in a ConfigMap whose name changes with its content, and so
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from devenv import process
+from devenv import dag_environment, process
 from devenv.airflow.configuration import airflow_config, cluster_layout, render
 from devenv.airflow.releases import Release
 from devenv.cluster.objects import (
@@ -25,14 +26,19 @@ from devenv.cluster.objects import (
     Objects,
 )
 from devenv.components import BASE, BY_NAME
+from devenv.origins import python_path
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import Settings
+from devenv.sync import plugins
+from devenv.sync.roots import roots_of
 
 _BASE_NAMESPACE = "airflow"
 _FROM_CONFIGMAP = "minikube/components/configmap-dags"
 _POSTGRES_SECRETS = "postgres/secrets.json"
 _HOME = "/opt/airflow"
+_ENVIRONMENT = "project-environment"
+_ENVIRONMENT_FILE = f"{_ENVIRONMENT}.yaml"
 _SECONDS_FOR_TASKS = 60
 """How long a scheduler that runs tasks itself may take to end them."""
 _HEADING = "# Written by devenv from devenv.toml at each `devenv up`; a change here is lost."
@@ -63,6 +69,8 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
         _POSTGRES_SECRETS: _secrets_list(settings, role="postgres"),
         "kustomization.yaml": _yaml(_kustomization(project, release, airflow_image)),
     }
+    if dag_environment.variables(project):
+        texts[_ENVIRONMENT_FILE] = _yaml(_environment_secret(project))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = folder / "minikube"
     if copy.exists():
@@ -124,6 +132,8 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         "namespace": settings.kubernetes.namespace,
         "resources": ["minikube/base"],
     }
+    if dag_environment.variables(project):
+        content["resources"].append(_ENVIRONMENT_FILE)
     components = ["minikube/components/airflow-3"] if release.is_3 else []
     components += [f"minikube/components/{part}" for part in settings.parts]
     if settings.sync.transport == "configmap":
@@ -136,8 +146,8 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         ],
         "commonAnnotations": {FOLDER_ANNOTATION: str(project.folder)},
         "images": [{"name": name, **_image(images[setting])} for setting, name in used.items()],
-        "configMapGenerator": list(_config_maps(settings)),
-        "patches": list(_patches(settings, release)),
+        "configMapGenerator": list(_config_maps(project)),
+        "patches": list(_patches(project, release)),
     }
     return content
 
@@ -164,7 +174,8 @@ def _image(reference: str) -> dict[str, str]:
     return parts | {"newTag": tag or "latest"}
 
 
-def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
+def _config_maps(project: Project) -> Iterator[dict[str, Any]]:
+    settings = project.settings
     files = {
         "airflow-config": ["airflow.cfg.template", "pod-template.yaml"],
         "task-config": ["airflow.cfg.template", "pod-template.yaml"],
@@ -175,12 +186,16 @@ def _config_maps(settings: Settings) -> Iterator[dict[str, Any]]:
     for name, paths in files.items():
         yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "files": paths}
     if settings.sync.folders:
-        literals = [f"PYTHONPATH={':'.join(f'{_HOME}/{name}' for name in settings.sync.folders)}"]
+        literals = [f"PYTHONPATH={':'.join(python_path(project.folder, settings.sync.folders, _HOME))}"]
+        revision = plugins.known_revision(project)
         for name in ("airflow-environment", "task-environment"):
-            yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "literals": literals}
+            # Not of task pods: each starts with the plugins that are there.
+            more = [f"DEVENV_PLUGINS={revision}"] if revision and name == "airflow-environment" else []
+            yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "literals": [*literals, *more]}
 
 
-def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
+def _patches(project: Project, release: Release) -> Iterator[dict[str, Any]]:
+    settings = project.settings
     namespace = settings.kubernetes.namespace
     yield _annotations("PersistentVolumeClaim", DATABASE_CLAIM, {RELEASE_ANNOTATION: release.version})
     yield _patch(
@@ -191,10 +206,16 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
     ) | {"options": {"allowNameChange": True}}
     if settings.sync.folders:
         mounts = [
-            ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(name)) for name in settings.sync.folders
+            ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(root.name))
+            for root in roots_of(project)
+            if root.name != "dags"
         ]
         for component in (*_components(settings, release), "agent"):
             yield _patch("Deployment", component, *mounts)
+    if dag_environment.variables(project):
+        source = ("add", "/spec/template/spec/containers/0/envFrom/-", _project_environment(project))
+        for component in (*_components(settings, release), "agent"):
+            yield _patch("Deployment", component, source)
     if settings.airflow.schedulers > 1:
         yield _patch("Deployment", "scheduler", ("replace", "/spec/replicas", settings.airflow.schedulers))
     if cluster_layout(settings).executor in ("LocalExecutor", "SequentialExecutor"):
@@ -220,6 +241,26 @@ def _patches(settings: Settings, release: Release) -> Iterator[dict[str, Any]]:
             yield _patch(
                 "Service", service, ("replace", "/spec/type", "ClusterIP"), ("remove", "/spec/ports/0/nodePort", None)
             )
+
+
+def _environment_name(project: Project) -> str:
+    """Of the Secret with the project's variables: another content has another name, and restarts the pods."""
+    content = json.dumps(dag_environment.variables(project), sort_keys=True).encode()
+    return f"{_ENVIRONMENT}-{hashlib.sha256(content).hexdigest()[:10]}"
+
+
+def _project_environment(project: Project) -> dict[str, Any]:
+    return {"secretRef": {"name": _environment_name(project)}}
+
+
+def _environment_secret(project: Project) -> Object:
+    """A Secret, not a ConfigMap: a `.env` often holds passwords."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": _environment_name(project), "namespace": _BASE_NAMESPACE},
+        "stringData": dag_environment.variables(project),
+    }
 
 
 def _patch(kind: str, name: str | None, *operations: tuple[str, str, Any]) -> dict[str, Any]:
@@ -258,7 +299,11 @@ def _pod_template(project: Project, airflow_image: str) -> Object:
     pod["metadata"]["annotations"] = {FOLDER_ANNOTATION: str(project.folder)}
     for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
         container["image"] = airflow_image
-    pod["spec"]["containers"][0]["volumeMounts"] += [_mount(name) for name in settings.sync.folders]
+    pod["spec"]["containers"][0]["volumeMounts"] += [
+        _mount(root.name) for root in roots_of(project) if root.name != "dags"
+    ]
+    if dag_environment.variables(project):
+        pod["spec"]["containers"][0]["envFrom"].append(_project_environment(project))
     if "monitoring" in settings.parts:
         # A task pod must be able to end, so it has no side-car.
         pod["spec"]["containers"][0]["env"].append({"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"})

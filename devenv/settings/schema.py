@@ -69,6 +69,9 @@ InsideFolder = Annotated[str, AfterValidator(_inside)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class AirflowSettings(Section):
     """`[airflow]`: which Airflow, and how it is configured."""
 
@@ -271,6 +274,10 @@ class Settings(Section):
     """Where Airflow runs; auto takes minikube where Docker and minikube are there, else local."""
     name: KubernetesName | None = None
     """The environment's name; without it, made from the folder's."""
+    env_file: InsideFolder = ".env"
+    """A file with environment variables of DAGs and tasks, beside this one; `[environment]` goes over it."""
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    """`[environment]`: variables that DAG files and tasks find. No secrets: this file is committed."""
     components: tuple[ComponentName, ...] = Field(default=(), strict=False)
     """Further parts of the platform: "monitoring", "lineage"."""
     airflow: AirflowSettings = AirflowSettings()

@@ -29,10 +29,12 @@ _EXAMPLES = {
     "kubernetes.storage_class": '"nfs"',
     "kubernetes.image_registry": '"registry.example.com/team"',
     "sync.folders": '["plugins", "include"]',
+    "check.ignore": '["top-level-io"]',
     "sync.ignore": '["*.ipynb", "!keep.ipynb"]',
     "vault.seeds": '"~/seeds.toml"',
 }
 _TABLES = {
+    "environment": ("[environment]", 'TEAM_BUCKET = "s3://team"'),
     "airflow.config": ("[airflow.config.core]", "parallelism = 64"),
     "images.build_arguments": ("[images.build_arguments]", 'PIP_INDEX_URL = "https://pypi.example.com/simple"'),
     "kubernetes.service_account_annotations": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from devenv.events import BatchSynced, Event, FileSkipped, FileSynced, Notice, Reporter
@@ -11,6 +12,8 @@ from devenv.sync.plan import TargetCannot, size_text
 LISTED = 20
 """A batch with more changes than this is one line."""
 _WARN_SHARE = 0.8
+_MANY_FILES, _MANY_BYTES = 5_000, 100 * 1_000_000
+"""Above either, a sync is large for a folder of DAG files."""
 
 
 class Announcer:
@@ -42,6 +45,7 @@ class Announcer:
         self._cannot = ""
         if outcome.done:
             self._warn_near_limit(mirror)
+            self._warn_heavy(outcome)
 
     def skipped(self, skipped: Mapping[str, str]) -> None:
         """Reports files that are not synced, and why."""
@@ -75,6 +79,26 @@ class Announcer:
             share = f"{total / limit:.0%} full: {size_text(total)} of {size_text(limit)}"
             self._report(Notice("warning", f"{mirror.target.name} is {share}"))
         self._near_limit = near
+
+    def _warn_heavy(self, outcome: Outcome) -> None:
+        """Names what weighs most in a sync that is large for DAG files."""
+        sent = [change for change in outcome.done if change.change in ("added", "changed")]
+        total = sum(change.size for change in sent)
+        if len(sent) <= _MANY_FILES and total <= _MANY_BYTES:
+            return
+        by_files = len(sent) > _MANY_FILES
+        weights: Counter[str] = Counter()
+        for change in sent:
+            weights["/".join(change.path.split("/")[:2])] += 1 if by_files else change.size
+        path, weight = weights.most_common(1)[0]
+        share = f"{weight:,} files" if by_files else size_text(weight)
+        self._report(
+            Notice(
+                "warning",
+                f"{len(sent):,} files with {size_text(total)} were sent; {share} of it is {path}",
+                f'set sync.ignore = ["{path.partition("/")[2] or path}"] in devenv.toml, if Airflow does not need it',
+            )
+        )
 
 
 def _synced(outcome: Outcome, milliseconds: float) -> list[Event]:

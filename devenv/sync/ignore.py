@@ -14,6 +14,7 @@ BUILT_IN: tuple[str, ...] = (
     ".ruff_cache/",
     ".ipynb_checkpoints/",
     ".venv/",
+    "node_modules/",
     # Version control
     ".git",
     ".hg/",

@@ -34,6 +34,8 @@ _WRITING_SECONDS = 10.0
 """A file that somebody holds open and changes for longer than this is taken as it is: a log never comes to rest."""
 SIZE_LIMIT = 1 << 30
 """Bytes; a file is in memory while it is sent."""
+_VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
+"""Marks the folder of a virtual environment, whatever it is called (PEP 405)."""
 _PARTIAL_LIMIT = 200
 """More folders than this are looked at with a full scan."""
 _ATTEMPTS = 3
@@ -225,6 +227,10 @@ class Scanner:
             return
         except OSError as error:
             self._cannot(folder.path, error)
+            return
+        if folder.path not in self._roots and any(item.name == _VIRTUAL_ENVIRONMENT for item in items):
+            self._found.skipped[folder.path] = "a virtual environment (pyvenv.cfg)"
+            self._forget(folder.path)
             return
         children: set[str] = set()
         files, forced, prefix = self._files, self._forced, f"{folder.path}/"

@@ -182,6 +182,7 @@ class NativeWatcher:
     def __init__(self, roots: Sequence[Root], ignore: Ignore) -> None:
         from watchdog.observers import Observer
 
+        self._configured = {root.name: root.folder for root in roots}
         self._roots = {root.name: Path(os.path.realpath(root.folder)) for root in roots}
         self._ignore = ignore
         self._doubt = _Doubt()
@@ -190,6 +191,8 @@ class NativeWatcher:
         self._observer: BaseObserver = Observer()
         self.name = _NAMES.get(type(self._observer).__name__, "native")
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
+        self._links: dict[Path, ObservedWatch] = {}
+        """Folder → the watch that tells when a link in it, on the way to a root, is pointed elsewhere."""
         self._observer.start()
         try:
             self._follow_roots()
@@ -202,9 +205,10 @@ class NativeWatcher:
     def hints(self, timeout: float) -> Iterator[Hint]:
         """The next burst of changes, when one begins within `timeout` seconds."""
         hint = self._doubt.take(timeout)
+        moved = (hint is None or hint.paths is None) and self._follow_roots()
         if hint is not None:
             yield hint
-        elif self._follow_roots():
+        elif moved:
             yield Hint(None, time.monotonic())
 
     def close(self) -> None:
@@ -218,6 +222,8 @@ class NativeWatcher:
     def _follow_roots(self) -> bool:
         """Watches roots that came (back), lets go of those that went; True when one did either."""
         changed = False
+        self._roots = {name: Path(os.path.realpath(folder)) for name, folder in self._configured.items()}
+        self._follow_links()
         for name, place in self._roots.items():
             try:
                 status = place.stat()
@@ -235,6 +241,30 @@ class NativeWatcher:
             if identity:
                 self._watches[name] = (self._schedule(name, place), identity)
         return changed
+
+    def _follow_links(self) -> None:
+        """Watches the folders that hold a link on the way to a root, which git-sync, for one, points elsewhere."""
+        from watchdog import events
+
+        holders: dict[Path, set[str]] = {}
+        for folder in self._configured.values():
+            for part in (folder, *folder.parents):
+                if part.is_symlink():
+                    holders.setdefault(Path(os.path.realpath(part.parent)), set()).add(part.name)
+        for place in set(self._links) - set(holders):
+            with contextlib.suppress(KeyError, OSError):
+                self._observer.unschedule(self._links.pop(place))
+        for place, names in holders.items():
+            if place in self._links:
+                continue
+
+            class Handler(events.FileSystemEventHandler):
+                def dispatch(_, event: FileSystemEvent, names: set[str] = names) -> None:  # noqa: N805
+                    if {Path(os.fsdecode(raw)).name for raw in (event.src_path, event.dest_path) if raw} & names:
+                        self._doubt.everything()
+
+            with contextlib.suppress(OSError):  # noticed a second later, by `_follow_roots`
+                self._links[place] = self._observer.schedule(Handler(), str(place), recursive=False)
 
     def _schedule(self, name: str, place: Path) -> ObservedWatch:
         from watchdog import events

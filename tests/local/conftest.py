@@ -137,7 +137,7 @@ def scheduler_speaks_for_itself(made: World) -> None:
         reached = [event.verdict for event in made.of(VerdictReached) if event.verdict.file == f"dags/{file}"]
         return [verdict for verdict in reached if verdict.speaker == "scheduler" and not verdict.ok]
 
-    foreign = made.project.state_folder / "claim" / "dags" / "foreign.py"
+    foreign = made.project.state_folder / "airflow" / "dags" / "foreign.py"
     foreign.write_text("# airflow dag\nimport not_there_at_all\n")
     (problem,) = eventually(lambda: told("foreign.py"), 120)[0].problems
     assert (problem.rule, problem.type, problem.file) == (

@@ -189,7 +189,7 @@ def test_the_doctor_finds_secrets_that_are_gone(airflow_2: World) -> None:
 
 
 def test_the_doctor_finds_a_copy_that_is_not_in_step(airflow_2: World) -> None:
-    claim = Path(airflow_2.folder / ".devenv" / "claim" / "dags")
+    claim = Path(airflow_2.folder / ".devenv" / "airflow" / "dags")
     target = claim / "hello.py"
     good = target.read_bytes()
     target.write_bytes(good + b"# changed there\n")

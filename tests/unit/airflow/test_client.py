@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from devenv.airflow.client import AirflowClient, BackfillRefused, ConfRefused, DagBroken, DagUnknown
+from devenv.airflow.client import AirflowClient, BackfillRefused, ConfRefused, DagBroken, DagUnknown, dag_path
 from devenv.airflow.rest import AirflowLoginRefused, AirflowRefused, AirflowUnreachable, Credentials
 from devenv.airflow.runs import start_run
 from devenv.events import Event
@@ -222,3 +222,17 @@ def test_a_run_id_is_one_part_of_the_path() -> None:
     answers = {("GET", f"/api/v2/dags/a%20b/dagRuns/{quoted}"): (200, {"dag_run_id": run_id, "state": "success"})}
     with serving(answers) as (client, _):
         assert client.run("a b", run_id).finished
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/opt/airflow/dags/etl.py", "dags/etl.py"),
+        ("/opt/airflow/dags/billing/dags/daily.py", "dags/billing/dags/daily.py"),
+        ("/home/ana/dags/shop/.devenv/airflow/dags/search/dags/daily.py", "dags/search/dags/daily.py"),
+        ("/usr/local/airflow/dags/a/dags/b.py", "dags/a/dags/b.py"),
+        ("team/etl.py", "team/etl.py"),
+    ],
+)
+def test_a_file_is_named_from_the_dag_folder_on(file: str, name: str) -> None:
+    assert dag_path(file) == name

@@ -61,6 +61,18 @@ def test_left_out_and_sent_although_hidden(dags: Path) -> None:
     assert "dags/.idea/inside.py" in scanner(dags, "!.idea/").scan().entries
 
 
+def test_a_virtual_environment_is_left_out_and_named(dags: Path) -> None:
+    (dags / "tools" / "lib").mkdir(parents=True)
+    (dags / "tools" / "lib" / "x.py").write_text("x")
+    reader = scanner(dags)
+    assert "dags/tools/lib/x.py" in reader.scan().entries
+    (dags / "tools" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    found = reader.scan()
+    assert not found.entries
+    assert found.skipped == {"dags/tools": "a virtual environment (pyvenv.cfg)"}
+    assert reader.scan([dags / "tools" / "lib" / "x.py"]).skipped == found.skipped
+
+
 def test_a_hint_leads_to_changes_deletes_and_whole_new_folders(dags: Path) -> None:
     (dags / "a").mkdir()
     (dags / "a" / "one.py").write_text("1")

@@ -100,6 +100,27 @@ def test_a_folder_that_was_replaced_is_watched_anew(watcher, dags: Path) -> None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify")
+def test_a_link_that_is_pointed_elsewhere_is_followed_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "checkouts" / name / "dags").mkdir(parents=True)
+    link = tmp_path / "current"
+    link.symlink_to("checkouts/one")
+    made = NativeWatcher([Root("dags", link / "dags")], Ignore())
+    try:
+        (tmp_path / "next").symlink_to("checkouts/two")
+        list(made.hints(1.0))
+        swapped = time.monotonic()
+        (tmp_path / "next").rename(link)  # as git-sync does
+        hint = hint_about(made, None)
+        assert hint.at >= swapped  # not the time of a look that found it later
+        file = tmp_path / "checkouts/two/dags/dag.py"
+        file.write_text("1")
+        assert hint_about(made, file).paths == {file}
+    finally:
+        made.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify")
 def test_an_overflow_that_watchdog_only_logs_is_a_reason_to_look_at_everything(watcher) -> None:
     logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
     assert hint_about(watcher, None).paths is None

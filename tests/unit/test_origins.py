@@ -1,0 +1,146 @@
+"""What is taken from a repository: folders beside the DAGs, Airflow's release, variables, packages of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devenv import dag_environment, requirements
+from devenv.environment import Environment
+from devenv.origins import complete, python_path
+from devenv.project import Project
+from devenv.settings.schema import AirflowSettings, Settings, SyncSettings
+
+
+def make(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def folders(folder: Path, settings: Settings | None = None) -> tuple[str, ...]:
+    found: tuple[str, ...] = complete(folder, settings or Settings())[0].sync.folders
+    return found
+
+
+def test_folders_beside_the_dags(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {
+            "dags/a.py": "from common.defaults import OWNER\nimport tests\n",
+            "plugins/x.py": "",
+            "include/__init__.py": "",
+            "common/__init__.py": "",
+            "unused/__init__.py": "",
+            "tests/__init__.py": "",
+        },
+    )
+    assert folders(tmp_path) == ("plugins", "include", "common")
+    home = "/opt/airflow"
+    assert python_path(tmp_path, ("plugins", "include", "common"), home) == [
+        "/opt/airflow/plugins",
+        "/opt/airflow/include",
+        "/opt/airflow",
+    ]
+    assert python_path(tmp_path, ("plugins",), home) == ["/opt/airflow/plugins"]
+    assert folders(tmp_path, Settings(sync=SyncSettings(folders=()))) == ()
+    assert folders(tmp_path, Settings(sync=SyncSettings(transport="configmap"))) == ()
+
+
+def test_folders_beside_a_dag_folder_of_another_name(tmp_path: Path) -> None:
+    make(tmp_path, {"airflow/pipelines/a.py": "", "airflow/plugins/x.py": "", "plugins/y.py": ""})
+    assert folders(tmp_path, Settings(sync=SyncSettings(dags="airflow/pipelines"))) == ("airflow/plugins",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "release"),
+    [
+        ("Dockerfile", "# x\nFROM apache/airflow:2.9.3-python3.11\n", "2.9.3"),
+        ("Dockerfile", "FROM registry.example.com/apache/airflow:slim-2.10.5\n", "2.10.5"),
+        ("Dockerfile", "FROM quay.io/astronomer/astro-runtime:12.7.1\n", "2.10.5"),
+        ("Dockerfile", "FROM astrocrpublic.azurecr.io/runtime:3.0-4\n", "2.7.2"),
+        ("Dockerfile", "FROM python:3.11\n", "2.7.2"),
+        (
+            "docker-compose.yaml",
+            "x-common:\n  image: ${AIRFLOW_IMAGE_NAME:-apache/airflow:3.1.8}\n",
+            "3.1.8",
+        ),
+        (
+            "requirements.txt",
+            '--constraint "https://raw.githubusercontent.com/apache/airflow/constraints-2.8.1/constraints-3.11.txt"\n',
+            "2.8.1",
+        ),
+    ],
+)
+def test_the_release_of_an_image(tmp_path: Path, name: str, text: str, release: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert complete(tmp_path, Settings())[0].airflow.version == release
+    given = Settings(airflow=AirflowSettings(version="2.11.2"))
+    assert complete(tmp_path, given)[0].airflow.version == "2.11.2"
+
+
+def test_two_sources_that_disagree_decide_nothing(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {
+            "docker-compose.yml": "image: apache/airflow:2.9.3\n",
+            "requirements.txt": "-c https://raw.example.com/constraints-2.8.1/constraints-3.11.txt\n",
+        },
+    )
+    assert complete(tmp_path, Settings())[1] == ()
+
+
+def test_the_environment_of_dags(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "export TEAM_BUCKET='s3://team'  # ours\nAIRFLOW_VAR_REGION=eu\nAIRFLOW__CORE__EXECUTOR=CeleryExecutor\n"
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE=Europe/Paris\nPYTHONPATH=/x\nAIRFLOW_UID=50000\nREGION=eu\n"
+    )
+    project = Project(tmp_path, Settings(environment={"REGION": "us"}), Environment(variables={}, cwd=tmp_path))
+    assert dag_environment.variables(project) == {
+        "TEAM_BUCKET": "s3://team",
+        "AIRFLOW_VAR_REGION": "eu",
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Europe/Paris",
+        "REGION": "us",
+    }
+    assert dag_environment.left_out(project) == ["AIRFLOW_UID", "AIRFLOW__CORE__EXECUTOR", "PYTHONPATH"]
+
+
+def test_what_requirements_refer_to(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {
+            "requirements.txt": "-r more/base.txt\n-c https://example.com/c.txt\n-e ./libs/a[x]\n"
+            "./libs/b ; python_version > '3'\n"
+            "pandas==2.0  # ./no\ngit+https://example.com/x.git\n",
+            "more/base.txt": "-c limits.txt\n",
+            "more/limits.txt": "numpy<2\n",
+            "libs/a/pyproject.toml": "",
+            "libs/a/a.py": "1",
+            "libs/b/setup.py": "",
+            "libs/b/b.py": "1",
+        },
+    )
+    found = requirements.references(tmp_path / "requirements.txt")
+    assert [path.relative_to(tmp_path).as_posix() for path in found.files] == [
+        "requirements.txt",
+        "more/base.txt",
+        "more/limits.txt",
+    ]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.packages] == ["libs/a", "libs/b"]
+    before = found.digest()
+    (tmp_path / "libs/a/a.py").write_text("2")  # a link: nothing to install again
+    assert found.digest() == before
+    (tmp_path / "libs/b/b.py").write_text("2")
+    assert found.digest() != before
+    (tmp_path / "requirements.txt").write_text("../elsewhere\n")
+    with pytest.raises(requirements.RequirementOutside, match="does not exist"):
+        requirements.references(tmp_path / "requirements.txt")
+
+
+def test_an_image_holds_nothing_from_outside_the_project(tmp_path: Path) -> None:
+    make(tmp_path, {"lib/setup.py": "", "project/requirements.txt": "-e ../lib\n"})
+    found = requirements.references(tmp_path / "project/requirements.txt")
+    with pytest.raises(requirements.RequirementOutside, match="does not lie in the project"):
+        requirements.require_inside(found, tmp_path / "project")
