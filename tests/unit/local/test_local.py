@@ -80,15 +80,16 @@ def test_a_move_ends_the_old_release_and_no_template_is_made_of_a_database_with_
     project = Project(
         project_folder,
         Settings(backend="local", airflow=AirflowSettings(version="3.3.2")),
-        Environment(variables={}, home=tmp_path),
+        Environment(variables={"DEVENV_DATA": str(tmp_path / "data")}, home=tmp_path),
     )
+    project.make_state_folder()
     session = LocalSession(project)
     postgres, supervisor = Postgres(noted), Supervisor()
     session.postgres = postgres  # type: ignore[assignment]
     monkeypatch.setattr(session, "client", lambda: supervisor)
     monkeypatch.setattr(session, "ports", lambda: Ports(8080, 8200, 5432))
     monkeypatch.setattr(session, "airflow_folder", lambda: tmp_path)
-    session.places.make()
+    session.places.make(["dags"])
     (session.places.secrets / "airflow.cfg").touch()
     step = steps.PrepareDatabase(session, lambda _event: None)
     assert not step.check()  # a scheduler runs, and it is not that of 3.3.2
