@@ -82,12 +82,12 @@ def _dag_bag(options: Dict[str, Any]) -> Any:
         module = importlib.import_module("airflow.models.dagbag")
     if "bundle_path" not in options:
         return module.DagBag
+    if "bundle_name" not in module.DagBag.__init__.__code__.co_varnames:  # before 3.2, the path alone is known
+        del options["bundle_name"]
     bundled = getattr(module, "BundleDagBag", None)
     if bundled is not None:
         return bundled
-    options["include_examples"] = False
-    if "bundle_name" not in module.DagBag.__init__.__code__.co_varnames:  # 3.0 knows the path alone
-        del options["bundle_name"]
+    options["include_examples"] = False  # 3.0
     return module.DagBag
 
 
