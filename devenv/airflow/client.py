@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from devenv.airflow.rest import AirflowRefused, NotFound, RestSession
@@ -106,6 +106,15 @@ class Run:
     def finished(self) -> bool:
         """Whether its state is final."""
         return self.state in ("success", "failed")
+
+
+class TaskKey(NamedTuple):
+    """Names one task of one run; `map_index` is -1 for a task that is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
 
 
 @dataclass(frozen=True)

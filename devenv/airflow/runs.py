@@ -17,6 +17,7 @@ from devenv.airflow.client import (
     RunProgress,
     RunUnknown,
     TaskInstance,
+    TaskKey,
     dag_path,
     last_line,
 )
@@ -26,15 +27,22 @@ from devenv.events import Notice, Reporter, StepFailed, StepFinished, StepProgre
 if TYPE_CHECKING:
     from devenv.airflow.client import AirflowClient
 
-Explain = Callable[[str, str, int], str]
-"""Says why a task (run id, task id, map index) that is queued does not start, "" when that is not known."""
+Explain = Callable[[TaskKey], tuple[str, str]]
+"""Says why a task does not run, or what ended it from outside, and what to do; ("", "") when nothing is known."""
 
 _LISTING_SECONDS = 15.0
 _FIRST_PARSING_SECONDS = 90.0
 """For a DAG that Airflow knows from before a move to 3.x: its dag-processor may still be starting."""
 _PARSING_SECONDS = 3.0
 _PENDING_SECONDS = 4.0
+_ASK_SECONDS = 3.0
+"""How often a task that is queued or runs is asked about where it runs."""
+_STALLED_SECONDS = 5.0
+"""How long no task of a run may be active before its DAG is looked at: it may be gone, or paused."""
+_KILLED = "return code -9"
+"""How Airflow's log names the end of a task's process by SIGKILL (airflow.jobs.local_task_job_runner)."""
 _FAILED = ("failed", "upstream_failed")
+_ACTIVE = ("queued", "running", "deferred", "up_for_reschedule", "up_for_retry", "restarting")
 _DONE = ("success", "skipped", "removed", *_FAILED)
 
 
@@ -117,21 +125,25 @@ def files_naming(dag_folder: Path, dag_id: str) -> list[str]:
     return found
 
 
-def follow_run(client: AirflowClient, run: Run, report: Reporter, explain: Explain = lambda *_task: "") -> RunProgress:
+def follow_run(
+    client: AirflowClient, run: Run, report: Reporter, explain: Explain = lambda _task: ("", "")
+) -> RunProgress:
     """Tells each task of a run as a step until the run is finished; returns how it ended.
 
     Args:
         client: Airflow.
         run: a run that was just made.
         report: is told.
-        explain: asked about a task that is queued for more than a few seconds.
+        explain: asked about a task that is queued for more than a few seconds, or runs.
 
     Raises:
         RunUnknown: the run was deleted meanwhile.
+        RunFailed: its DAG is gone, so that it will never end.
     """
     tasks = _Tasks(client, run, report, explain)
     for progress in client.watch_run(run.dag_id, run.run_id, always=True):
         tasks.update(progress)
+        tasks.look_at_dag()
     return tasks.last
 
 
@@ -146,6 +158,10 @@ class _Tasks:
         self._queued: dict[str, float] = {}
         self._said: dict[str, str] = {}
         self._done: set[str] = set()
+        self._asked: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+        self._reported: dict[str, float] = {}
+        self._active = time.monotonic()
         self.last = RunProgress(run, ())
 
     def update(self, progress: RunProgress) -> None:
@@ -153,6 +169,33 @@ class _Tasks:
         for task in progress.tasks:
             if task.label not in self._done:
                 self._task(progress.run, task)
+
+    def look_at_dag(self) -> None:
+        """Where nothing has moved for a while: whether the DAG is still there, and not paused."""
+        now = time.monotonic()
+        if any(task.state in _ACTIVE for task in self.last.tasks) or self.last.run.finished:
+            self._active = now
+            return
+        if now - self._active < _STALLED_SECONDS:
+            return
+        self._active = now
+        dag_id = self.last.run.dag_id
+        dag = self._client.find_dag(dag_id)
+        if dag is None:
+            raise RunFailed(
+                f"{dag_id} is no longer there, so its run {self.last.run.run_id} cannot go on",
+                hint="devenv dags   shows what the scheduler knows",
+            )
+        if dag.paused:
+            self._report(Notice("warning", f"{dag_id} was paused, so its run does not go on", "unpause it in Airflow"))
+
+    def _why(self, run: Run, task: TaskInstance, now: float) -> str:
+        """What keeps a task, or ended its pod, asked for now and then."""
+        name = task.label
+        if now - self._asked.get(name, 0.0) >= _ASK_SECONDS:
+            self._asked[name] = now
+            self._reasons[name] = self._explain(key_of(run, task))[0]
+        return self._reasons.get(name, "")
 
     def _task(self, run: Run, task: TaskInstance) -> None:
         name, now = task.label, time.monotonic()
@@ -167,10 +210,11 @@ class _Tasks:
         if task.state != "queued":
             self._queued.pop(name, None)
         message = _words(task)
-        if task.state == "queued" and now - self._queued.setdefault(name, now) >= _PENDING_SECONDS:
-            message = self._explain(run.run_id, task.task_id, task.map_index) or message
-        if self._said.get(name) != message:
-            self._said[name] = message
+        waited = now - self._queued.setdefault(name, now) if task.state == "queued" else 0.0
+        if task.state == "running" or waited >= _PENDING_SECONDS:
+            message = self._why(run, task, now) or message
+        if self._said.get(name) != message or now - self._reported.get(name, 0.0) >= _ASK_SECONDS:
+            self._said[name], self._reported[name] = message, now
             self._report(StepProgress(name, message))
 
     def _end(self, task: TaskInstance) -> None:
@@ -196,8 +240,24 @@ def _words(task: TaskInstance) -> str:
     return task.state.replace("_", " ") + again
 
 
-def check_success(client: AirflowClient, progress: RunProgress, scrub: Callable[[str], str]) -> None:
+def key_of(run: Run, task: TaskInstance) -> TaskKey:
+    """What names a task of a run."""
+    return TaskKey(run.dag_id, run.run_id, task.task_id, task.map_index)
+
+
+def check_success(
+    client: AirflowClient,
+    progress: RunProgress,
+    scrub: Callable[[str], str],
+    explain: Explain = lambda _task: ("", ""),
+) -> None:
     """Does nothing for a run that succeeded.
+
+    Args:
+        client: Airflow.
+        progress: of the run, once it is finished.
+        scrub: takes secrets out of lines.
+        explain: asked what ended the task that failed.
 
     Raises:
         RunFailed: it failed; with the last lines of the first task that failed.
@@ -212,9 +272,13 @@ def check_success(client: AirflowClient, progress: RunProgress, scrub: Callable[
     first = min(failed, key=lambda task: task.end or float("inf"))
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     lines = _telling_lines(client, run, first)
+    reason, hint = explain(key_of(run, first))
+    if not reason and any(_KILLED in line for line in lines):
+        reason = "a process of it was killed (SIGKILL), most often for its memory"
+        hint = "give the task more memory: executor_config={'pod_override': …} with resources.limits.memory"
     raise RunFailed(
-        f"{first.label}{others} failed in the run {run.run_id} of {run.dag_id}",
-        hint=f"devenv logs {run.dag_id} {first.label} --run {run.run_id}",
+        f"{first.label}{others} failed in the run {run.run_id} of {run.dag_id}" + (f": {reason}" if reason else ""),
+        hint=hint or f"devenv logs {run.dag_id} {first.label} --run {run.run_id}",
         detail="\n".join(scrub(line) for line in lines) or None,
     )
 

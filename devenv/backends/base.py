@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import hvac
 
-    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.client import AirflowClient, TaskKey
     from devenv.airflow.rest import Credentials
     from devenv.boot.step import Step
     from devenv.events import LogLine, Reporter
@@ -166,8 +166,8 @@ class Backend(Protocol):
     def known_secrets(self) -> Sequence[str]:
         """Values that no log line may show: generated passwords, tokens and keys, and what `devenv secrets` set."""
 
-    def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:
-        """Why a task that is queued has not started, for a person ("its pod is Pending: 500m more cpu …"), or ""."""
+    def explain_task(self, task: TaskKey) -> tuple[str, str]:
+        """Why a task does not run, or what ended it from outside, and what to do; ("", "") where nothing did."""
 
     def exports(self) -> Mapping[str, str]:
         """Environment variables, besides Airflow's and Vault's addresses, for programs on this machine.

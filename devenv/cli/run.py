@@ -59,7 +59,7 @@ def command(
         print_task_lines(task_logs(backend, TaskLogQuery(dag, run_id=run.run_id, follow=True), scrub=scrub))
         progress = client.progress(dag, run.run_id)
     else:
-        progress = runs.follow_run(client, run, report, backend.explain_queued)
+        progress = runs.follow_run(client, run, report, backend.explain_task)
     console().record(
         "run.finished",
         {
@@ -72,7 +72,7 @@ def command(
             ],
         },
     )
-    runs.check_success(client, progress, scrub)
+    runs.check_success(client, progress, scrub, backend.explain_task)
     seconds = progress.run.end - progress.run.start if progress.run.end and progress.run.start else 0.0
     console().print(f"{dag} succeeded in {seconds:.1f} s")
 

@@ -24,6 +24,26 @@ sys.argv[0] = "airflow"
 sys.exit(main())
 """
 
+# `dags test` ends with 0 before 2.11, also when a task fails: the run that it left says how it went.
+_DAGS_TEST = """\
+import sys
+from airflow.__main__ import main
+dag_id = sys.argv[1]
+sys.argv = ["airflow", "dags", "test", *sys.argv[2:]]
+code = 0
+try:
+    main()
+except SystemExit as end:
+    code = end.code or 0
+if not code:
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    with create_session() as session:
+        run = session.query(DagRun).filter(DagRun.dag_id == dag_id).order_by(DagRun.start_date.desc()).first()
+        code = 1 if run is not None and run.state == "failed" else 0
+sys.exit(code)
+"""
+
 
 def command(
     *,
@@ -49,6 +69,7 @@ def command(
     """
     import json
 
+    from devenv.airflow.releases import Release
     from devenv.airflow.runs import parse_date
     from devenv.cli.run import read_conf
     from devenv.errors import UsageError
@@ -58,8 +79,11 @@ def command(
     configuration = read_conf(conf)
     if task and configuration:
         raise UsageError("--conf is for a whole DAG; one task runs without a configuration", hint=f"devenv test {dag}")
-    backend = backend_from(project_from())
+    project = project_from()
+    backend = backend_from(project)
     if task:
         return run_inside(backend, "scheduler", ["python", "-c", _TASKS_TEST, "tasks", "test", dag, task, when])
     given = ["--conf", json.dumps(configuration)] if configuration else []
-    return run_inside(backend, "scheduler", ["airflow", "dags", "test", *given, dag, when])
+    if Release(project.settings.airflow.version).is_3:
+        return run_inside(backend, "scheduler", ["airflow", "dags", "test", *given, dag, when])
+    return run_inside(backend, "scheduler", ["python", "-c", _DAGS_TEST, dag, *given, dag, when])

@@ -51,6 +51,7 @@ class _Running:
     message: str = ""
     fraction: float | None = None
     said: float = 0.0
+    unsaid: bool = False
     output: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_OUTPUT))
 
 
@@ -199,8 +200,11 @@ class TextReporter:
             return
         changed = running.message != event.message
         running.message, running.fraction = event.message, event.fraction
-        if not self._animated and changed and now - max(running.said, running.started) >= _PROGRESS_SECONDS:
-            running.said = now
+        if not self._animated and changed:
+            running.unsaid = True
+        # What is too early is said with the next progress, also when that says the same.
+        if running.unsaid and now - max(running.said, running.started) >= _PROGRESS_SECONDS:
+            running.said, running.unsaid = now, False
             self._chat([self.renderer.output(f"{running.title}: {event.message}")])
 
     def _items(self, items: list[Item]) -> None:

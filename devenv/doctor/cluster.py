@@ -253,10 +253,11 @@ def task_pods(cluster: Cluster, namespace: str) -> Finding:
     pod = waiting[0]
     name = pod["metadata"]["name"]
     events = cluster.list("Event", namespace, fields=f"involvedObject.name={name}")
+    cause = diagnose(pod)
     why = explain_pending(pod, events, short=shortage(cluster, pod))
     return warning(
         f"{name} waits: {why}" + (f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""),
-        "wait for other tasks to end; or raise [minikube] cpus and memory",
+        cause.hint if cause is not None and cause.hint else f"kubectl describe pod {name}",
     )
 
 

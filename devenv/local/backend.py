@@ -25,7 +25,7 @@ from devenv.supervisor.component import ComponentState, exit_words
 if TYPE_CHECKING:
     import hvac
 
-    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.client import AirflowClient, TaskKey
     from devenv.boot.step import Step
     from devenv.sync.model import Listener, Target
     from devenv.vault.keeper import SeedKeeper
@@ -239,11 +239,12 @@ class LocalBackend:
 
         return seeds.known_values(self._project, seeds.load_or_create(self._project))
 
-    def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:  # noqa: ARG002
+    def explain_task(self, task: TaskKey) -> tuple[str, str]:  # noqa: ARG002
         """See `Backend`: nothing here keeps a task waiting but the scheduler."""
         answer = self._session.answer()
         state = next((part for part in answer.components if part.name == "scheduler"), None) if answer else None
-        return "" if state is not None and state.state == "running" else "the scheduler does not run"
+        running = state is not None and state.state == "running"
+        return ("", "") if running else ("the scheduler does not run", "devenv up")
 
     def exports(self) -> Mapping[str, str]:
         """See `Backend`."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devenv.airflow.client import DagUnknown, Run, RunUnknown, TaskInstance
 from devenv.airflow.rest import AirflowUnreachable
+from devenv.airflow.runs import key_of
 from devenv.airflow.task_log import TaskLogLine, event_lines, plain_line
 from devenv.errors import PlatformError
 from devenv.events import LogLine
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 _TASK_FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_SETTLED_LOOKS = 2
+"""A log of a try that ended is whole when so many looks in a row see the same."""
 _TRY_FINISHED = _TASK_FINISHED | {"up_for_retry", "up_for_reschedule"}
 _LOGS_LIMIT = 64 * 1024 * 1024
 
@@ -71,7 +75,8 @@ def task_logs(
         for label, text in _from_volume(backend, query, error):
             yield _log_line(label, text, scrub)
         return
-    for task, line in _follow_run(client, run, query) if query.follow else _read_run(client, run, query):
+    follow = _follow_run(client, run, query) if query.follow else _read_run(backend, client, run, query)
+    for task, line in follow:
         yield _log_line(task.label, line, scrub)
 
 
@@ -107,52 +112,105 @@ def _chosen(tasks: Sequence[TaskInstance], run: Run, query: TaskLogQuery) -> lis
     return chosen
 
 
-def _read_run(client: AirflowClient, run: Run, query: TaskLogQuery) -> Iterator[tuple[TaskInstance, TaskLogLine]]:
+def _read_run(
+    backend: Backend, client: AirflowClient, run: Run, query: TaskLogQuery
+) -> Iterator[tuple[TaskInstance, TaskLogLine]]:
     chosen = _chosen(client.task_instances(run.dag_id, run.run_id), run, query)
     started = [task for task in chosen if task.try_number or query.try_number]
     if not started:
         states = ", ".join(sorted({f"{task.label} is {task.state}" for task in chosen})[:5])
+        reason, hint = _why_without_log(backend, run, chosen)
         raise RunUnknown(
-            f"no task of the run {run.run_id} of {run.dag_id} has a log yet: {states or 'it has no task'}",
-            hint=f"devenv logs {run.dag_id} -f",
+            f"no task of the run {run.run_id} of {run.dag_id} has a log: {states or 'it has no task'}"
+            + (f"; {reason}" if reason else ""),
+            hint=hint or (f"devenv logs {run.dag_id} -f" if not run.finished else "devenv logs scheduler"),
         )
     for task in started:
-        yield from _new_lines(client, run, task, query, {})
+        for line in _whole(client, run, task, query):
+            yield task, line
 
 
-def _new_lines(
-    client: AirflowClient, run: Run, task: TaskInstance, query: TaskLogQuery, tokens: dict[tuple[str, int], str]
-) -> Iterator[tuple[TaskInstance, TaskLogLine]]:
-    """What was added to the log of a task's try since the token of the same try."""
+def _why_without_log(backend: Backend, run: Run, tasks: Sequence[TaskInstance]) -> tuple[str, str]:
+    """What kept the first of the tasks that wait, or failed, from writing anything."""
+    for task in tasks:
+        if task.state in ("queued", "failed", "running"):
+            return backend.explain_task(key_of(run, task))
+    return "", ""
+
+
+def _whole(client: AirflowClient, run: Run, task: TaskInstance, query: TaskLogQuery) -> list[TaskLogLine]:
+    """All that there is of the log of a task's try."""
     number = query.try_number or task.try_number
-    key = (task.label, number)
-    token = tokens.get(key, "")
+    lines: list[TaskLogLine] = []
+    token = ""
     while True:
         chunk = client.task_log(run.dag_id, run.run_id, task.task_id, number, map_index=task.map_index, token=token)
-        for line in chunk.lines:
-            yield task, line
+        lines += chunk.lines
         token = chunk.token
-        if token:
-            tokens[key] = token
         if not token or not chunk.lines:
-            return
+            return lines
+
+
+class _Followed:
+    """The log of a try that is being written: what of it was not shown yet.
+
+    Airflow's token for what comes next counts characters, of the file and the pod's output while a task runs, and of
+    the file alone afterwards (airflow.utils.log.file_task_handler, 2.7), so lines would be lost: the whole is read
+    each time, and compared.
+    """
+
+    def __init__(self) -> None:
+        self._shown: Counter[str] = Counter()
+        self._last: list[TaskLogLine] = []
+        self._same = 0
+        self.complete = False
+
+    def new(self, lines: list[TaskLogLine], *, finished: bool) -> Iterator[TaskLogLine]:
+        """The lines that were not shown yet.
+
+        Args:
+            lines: the whole log as it is now.
+            finished: the try is; what it wrote last arrives a moment later.
+        """
+        self._same = self._same + 1 if lines == self._last else 0
+        self._last = lines
+        self.complete = finished and self._same >= _SETTLED_LOOKS
+        known = [line for line in lines if not line.text.startswith("*** ")]  # where the log was found
+        seen: Counter[str] = Counter()
+        # The last line may be only the first half of one.
+        for line in known if self.complete or self._same else known[:-1]:
+            seen[line.text] += 1
+            # While the task runs, a line may stand there twice, from the file and from the pod's output.
+            written = seen[line.text] if finished or not line.time else 1
+            if written > self._shown[line.text]:
+                self._shown[line.text] += 1
+                yield line
 
 
 def _follow_run(client: AirflowClient, run: Run, query: TaskLogQuery) -> Iterator[tuple[TaskInstance, TaskLogLine]]:
-    tokens: dict[tuple[str, int], str] = {}
-    complete: set[tuple[str, int]] = set()
+    followed: dict[tuple[str, int], _Followed] = {}
     while True:
         run = client.run(run.dag_id, run.run_id)  # before the tasks, so that a finished run has all of their lines
         tasks = client.task_instances(run.dag_id, run.run_id)
         chosen = _chosen(tasks, run, query) if tasks or run.finished else []
+        waiting = 0
         for task in chosen:
             key = (task.label, query.try_number or task.try_number)
-            if key in complete or not key[1]:
+            if not key[1]:
                 continue
-            yield from _new_lines(client, run, task, query, tokens)
-            if task.state in _TRY_FINISHED:
-                complete.add(key)
-        if run.finished or (query.task_id and chosen and all(task.state in _TASK_FINISHED for task in chosen)):
+            one = followed.setdefault(key, _Followed())
+            if one.complete:
+                continue
+            try:
+                lines = _whole(client, run, task, query)
+            except RunUnknown:  # it ended before its log began
+                one.complete = task.state in _TRY_FINISHED
+                continue
+            for line in one.new(lines, finished=task.state in _TRY_FINISHED):
+                yield task, line
+            waiting += not one.complete
+        ended = run.finished or (query.task_id and chosen and all(task.state in _TASK_FINISHED for task in chosen))
+        if ended and not waiting:
             return
         time.sleep(0.5)  # the API has no way to be told
 

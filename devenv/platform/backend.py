@@ -26,7 +26,7 @@ from devenv.platform.agent_session import AGENT, AgentSessions
 from devenv.platform.errors import NotDeployed
 from devenv.platform.image import ProjectImage
 from devenv.platform.status import component_status
-from devenv.platform.waiting import diagnose, explain_pending, is_ready, ready_pods, shortage
+from devenv.platform.waiting import diagnose, is_ready, ready_pods
 from devenv.project import Project
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import hvac
 
-    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.client import AirflowClient, TaskKey
     from devenv.airflow.releases import Release
     from devenv.boot.step import Step
     from devenv.cluster.connection import Cluster
@@ -362,21 +362,12 @@ class PlatformBackend(ABC):
         scrub = Scrubber(self.known_secrets())
         return pod_logs(self.cluster(), self.namespace, query, scrub=scrub, report=self.report)
 
-    def explain_queued(self, run_id: str, task_id: str, map_index: int) -> str:
-        """See `Backend`."""
-        cluster = self.cluster()
-        for pod in cluster.list("Pod", self.namespace, labels="kubernetes_executor=True"):
-            notes = pod["metadata"].get("annotations") or {}
-            about = (notes.get("run_id"), notes.get("task_id"), int(notes.get("map_index") or -1))
-            if about != (run_id, task_id, map_index):
-                continue
-            waiting = diagnose(pod)
-            short = shortage(cluster, pod) if waiting is not None and "not enough" in waiting.text else ""
-            name = pod["metadata"]["name"]
-            events = cluster.list("Event", self.namespace, fields=f"involvedObject.name={name}")
-            said = explain_pending(pod, events, short=short)
-            return f"its pod {name} is waiting: {said}" if said else ""
-        return ""
+    def explain_task(self, task: TaskKey) -> tuple[str, str]:
+        """See `Backend`: by the task's pod, or by the API server's answer to it."""
+        from devenv.platform.task_pods import explain
+
+        found = explain(self.cluster(), self.namespace, task)
+        return (found.text, found.hint) if found is not None else ("", "")
 
     def exports(self) -> Mapping[str, str]:
         """See `Backend`."""
@@ -451,9 +442,14 @@ class PlatformBackend(ABC):
         """See `Backend`."""
         from devenv.cluster.pod_watch import PodObserver, pods_watched
         from devenv.platform.pod_problems import PodTroubles
+        from devenv.platform.task_pods import TaskPodWatch
         from devenv.vault.watching import VaultWatch
 
-        observers: list[PodObserver] = [PodTroubles(self.cluster(), report), VaultWatch(report)]
+        observers: list[PodObserver] = [
+            PodTroubles(self.cluster(), report),
+            TaskPodWatch(self.cluster(), self.namespace, report),
+            VaultWatch(report),
+        ]
         with self._forwarded(report), pods_watched(self.cluster(), self.namespace, observers):
             yield
 

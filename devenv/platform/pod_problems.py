@@ -6,6 +6,7 @@ The counterpart of what the local backend's supervisor tells about its processes
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 5.0
 """How long a task's pod may wait for what does not go away by itself: that of a task that just ended comes free."""
 _TASK = "task"
+_IN_DAG_FILE = re.compile(r"unusual_prefix_[0-9a-f]+_(\w+)")
+"""How Airflow names the module of a DAG file (airflow.models.dagbag), which no other process can import."""
 _VAULT = "vault"
 """Its restarts mean more than that it runs again: `devenv.vault.watching` tells of them."""
 
@@ -127,6 +130,12 @@ class PodTroubles:
         except DevenvError:
             lines = ""
         name = component_of(pod) or pod["metadata"]["name"]
+        guilty = _IN_DAG_FILE.search(lines)
+        if guilty is not None and name == "scheduler":
+            text = f"the scheduler ends on what the DAG file {guilty.group(1)}.py gives it"
+            hint = "take functions and classes of the file out of executor_config, or remove the file"
+            self._report(Notice("error", f"{text}\n{lines}".rstrip(), hint))
+            return
         what = name if container == name else f"{container} of {name}"
         self._report(Notice("warning", f"{what} ended ({how}) and was started again\n{lines}".rstrip(), _logs(pod)))
 

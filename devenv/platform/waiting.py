@@ -142,13 +142,43 @@ def _unscheduled(message: str) -> Waiting:
             patience=_SCHEDULING_SECONDS,
             hint="Raise minikube.cpus or minikube.memory (`devenv destroy`, then `devenv up`), or end other pods.",
         )
-    if "unbound" in message or "persistentvolumeclaim" in message.lower():
-        return Waiting("its claim is being bound")
-    if "taint" in message:
+    lowered = message.lower()
+    absent = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
+    if absent is not None:
+        return Waiting(
+            f"its claim {absent.group(1)} does not exist",
+            fatal=True,
+            patience=_SCHEDULING_SECONDS,
+            hint=f"make the PersistentVolumeClaim {absent.group(1)} in the namespace, or correct the volume",
+        )
+    if "unbound" in message or "persistentvolumeclaim" in lowered:
+        return Waiting("its claim is being bound", hint="kubectl describe pvc   says what it waits for")
+    if any(taint in message for taint in _PASSING_TAINTS):
         return Waiting("the node is not ready yet")
-    if "affinity" in message or "selector" in message:
-        return Waiting(f"no node suits it: {message}", fatal=True, patience=_SCHEDULING_SECONDS)
+    for words, (text, hint) in _UNSCHEDULED.items():
+        if words in lowered:
+            return Waiting(f"{text}: {message}", fatal=True, patience=_SCHEDULING_SECONDS, hint=hint)
     return Waiting(message or "is being scheduled")
+
+
+_PASSING_TAINTS = (
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.cloudprovider.kubernetes.io/",
+)
+"""Kubernetes puts them on a node that is just starting, and takes them back."""
+_UNSCHEDULED = {
+    "too many pods": ("the node has as many pods as it may have", "end other pods, or raise the node's maxPods"),
+    "unschedulable": ("the node is cordoned", "kubectl uncordon NODE"),
+    "had untolerated taint": (
+        "the node has a taint that the pod does not tolerate",
+        "remove it (kubectl taint nodes NODE KEY-), or add a toleration in pod_override",
+    ),
+    "affinity": ("no node fits its affinity", "correct affinity or nodeSelector in executor_config"),
+    "selector": ("no node fits its nodeSelector", "correct affinity or nodeSelector in executor_config"),
+    "free ports": ("the host port that it asks for is taken", "leave hostPort out"),
+}
+"""Words of the Kubernetes scheduler (plugins of k8s.io/kubernetes/pkg/scheduler) → what they mean, and what to do."""
 
 
 def explain_pending(pod: Object, events: Iterable[Object] = (), *, short: str = "") -> str:

@@ -133,3 +133,61 @@ def test_down_keeps_the_data_and_up_brings_it_back(main_job: Program) -> None:
     main_job.run("up", "--detach", seconds=900)
     assert "total 5.30, best 3.20" in main_job.run("logs", "taskflow_example", "load")
     main_job.run("sync", "--check")
+
+
+TROUBLED = """
+from datetime import datetime
+
+from airflow.decorators import dag, task
+from kubernetes.client import models as k8s
+
+
+def pod(**container):
+    account = container.pop("account", None)
+    return k8s.V1Pod(
+        spec=k8s.V1PodSpec(service_account_name=account, containers=[k8s.V1Container(name="base", **container)])
+    )
+
+
+def memory(asked, most):
+    return k8s.V1ResourceRequirements(requests={"memory": asked}, limits={"memory": most})
+
+
+def make(name, override):
+    @dag(name, start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
+    def made():
+        @task(executor_config={"pod_override": override})
+        def go():
+            pass
+
+        go()
+
+    made()
+
+
+make("mount_of_nothing", pod(volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path="/scratch")]))
+make("tight_limit", pod(resources=memory("64Mi", "110Mi")))
+"""
+
+
+def test_a_task_that_dies_without_a_log_gets_its_reason(main_job: Program) -> None:
+    path = main_job.folder / "dags" / "troubled.py"
+    with main_job.watching() as watch:
+        path.write_text(TROUBLED)
+        watch.parsed("dags/troubled.py")
+        for dag, reason in (
+            ("mount_of_nothing", 'volumeMounts[4].name: Not found: "scratch"'),
+            ("tight_limit", "its pod was over its memory limit (OOMKilled)"),
+        ):
+            ended = main_job.json("run", dag, "--wait", code=1, seconds=300)[-1].data
+            assert reason in ended["message"]
+            asked = main_job.json("logs", dag, "go", code=None)[-1].data
+            assert reason in asked["message"]  # there is no log, and no circle
+        told = watch.until(
+            lambda line: line.type == "devenv.notice" and "over its memory limit" in str(line.data.get("message"))
+        )
+        assert "task go of DAG tight_limit" in told.data["message"]
+        path.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/troubled.py")
+    for dag in ("mount_of_nothing", "tight_limit"):
+        main_job.run("airflow", "dags", "delete", "--yes", dag)
