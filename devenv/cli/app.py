@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from devenv.cli.commands import COMMANDS, overview
+from devenv.cli.commands import COMMANDS, REMOVING, SYNONYMS, overview
 from devenv.cli.context import amend, session
 from devenv.errors import UsageError
 
@@ -48,12 +48,10 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, with the nearest names for a typo."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(args[0], COMMANDS, 2, 0.5)
-            raise NoCommand(
-                f"there is no command {args[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""),
-                hint=f"devenv {near[0]} --help" if near else "devenv --help",
-            )
+        if args[0] == "help":
+            args = [*args[1:2], "--help"]
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise _unknown(args[0])
         return super().resolve_command(ctx, args)
 
     def format_help(self, _ctx: Any, formatter: Any) -> None:
@@ -73,6 +71,23 @@ class Commands(TyperGroup):
             for name, command in COMMANDS.items()
             if name.startswith(incomplete)
         ]
+
+
+def _unknown(name: str) -> NoCommand:
+    """What a word that is no command most likely means; never a command that deletes."""
+    said = f"there is no command {name!r}"
+    word = name.lower()
+    if word in REMOVING:
+        return NoCommand(
+            f"{said}; `devenv down` stops the environment and keeps its data, `devenv destroy` removes all of it",
+            hint="devenv down",
+        )
+    if word in SYNONYMS:
+        return NoCommand(f"{said}; did you mean {SYNONYMS[word]}?", hint=f"devenv {SYNONYMS[word]}")
+    near = difflib.get_close_matches(word, COMMANDS, 1, 0.6)
+    if not near:
+        return NoCommand(said, hint="devenv --help")
+    return NoCommand(f"{said}; did you mean {near[0]}?", hint=f"devenv {near[0]} --help")
 
 
 @cache

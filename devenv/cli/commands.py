@@ -48,6 +48,45 @@ COMMANDS: dict[str, Command] = {
     "completion": Command("devenv.cli.completion", "Completion for bash, zsh and fish", TOOLS),
 }
 
+SYNONYMS = {
+    "start": "up",
+    "boot": "up",
+    "restart": "up",
+    "apply": "up",
+    "stop": "down",
+    "halt": "down",
+    "pause": "down",
+    "ps": "status",
+    "info": "status",
+    "list": "dags",
+    "ls": "dags",
+    "lint": "check",
+    "parse": "check",
+    "validate": "check",
+    "trigger": "run",
+    "exec": "shell",
+    "ssh": "shell",
+    "bash": "shell",
+    "log": "logs",
+    "tail": "logs",
+    "settings": "config",
+    "variables": "secrets",
+    "connections": "secrets",
+    "secret": "secrets",
+    "deploy": "sync",
+    "push": "sync",
+    "dev": "watch",
+    "diagnose": "doctor",
+    "dashboard": "ui",
+    "db": "psql",
+    "new": "init",
+    "create": "init",
+    "version": "--version",
+}
+"""What other tools call it → what is meant here. None leads to a command that deletes."""
+REMOVING = ("rm", "remove", "delete", "kill", "clean", "purge", "prune", "uninstall", "reset")
+"""Words for removing: `down` is named first, and `destroy` as what it is."""
+
 EXAMPLES = (
     ("devenv up", "boot, show the URLs, watch dags/"),
     ("devenv up --detach", "boot and return"),

@@ -56,6 +56,16 @@ def test_an_unreadable_devenv_toml(devenv, project_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("stop",), "there is no command 'stop'; did you mean down?  DEVENV-103\n→ devenv down"),
+        (("Start",), "there is no command 'Start'; did you mean up?  DEVENV-103\n→ devenv up"),
+        (("trigger", "sales"), "there is no command 'trigger'; did you mean run?  DEVENV-103\n→ devenv run"),
+        (
+            ("rm",),
+            (
+                "there is no command 'rm'; `devenv down` stops the environment and keeps its data, "
+                "`devenv destroy` removes all of it  DEVENV-103\n→ devenv down"
+            ),
+        ),
         (("wtch",), "there is no command 'wtch'; did you mean watch?  DEVENV-103\n→ devenv watch --help"),
         (("up", "--bakend", "x"), "no such option: --bakend; did you mean --backend?  DEVENV-104\n→ devenv up --help"),
         (("config", "--project"), "option '--project' requires an argument  DEVENV-104"),
@@ -144,3 +154,10 @@ def test_completion_of_commands_imports_none_of_them(devenv, capsys: pytest.Capt
     assert [item.value for item in root().shell_complete(context, "de")] == ["destroy"]
     for shell in ("bash", "zsh", "fish"):
         assert "_DEVENV_COMPLETE" in devenv("completion", shell).stdout
+
+
+def test_no_synonym_leads_to_a_command_that_deletes() -> None:
+    from devenv.cli.commands import COMMANDS, REMOVING, SYNONYMS
+
+    assert set(SYNONYMS.values()) <= {*COMMANDS, "--version"} - {"destroy"}
+    assert not {*SYNONYMS, *REMOVING} & set(COMMANDS)
