@@ -8,63 +8,55 @@ forking is safe, and waits for everything at once: the agent, the results, the o
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import ctypes
-import faulthandler
 import gc
-import importlib
 import json
 import os
-import re
-import resource
 import selectors
 import signal
 import socket
 import sys
 import time
-from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from devenv.agent import database, frames
+from devenv.agent.child import (
+    GRACE_SECONDS,
+    Child,
+    anonymous_memory,
+    become_child,
+    kill_group,
+    read_now,
+    result_of,
+    whole,
+    work,
+)
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.graph import Graph
 from devenv.agent.hints import own_modules
 from devenv.agent.ignored import NAME as IGNORE_FILE
 from devenv.agent.ignored import Patterns
-from devenv.agent.parse import Release, Task, load_release, parse
+from devenv.agent.parse import Release, Task, load_release
 from devenv.agent.places import Places
 from devenv.agent.preload import Preload
-from devenv.agent.problems import MEMORY_HINT, MEMORY_MESSAGE, Problem, place, problem
+from devenv.agent.problems import Problem, place, problem
+from devenv.agent.rehearsal import warm_up
 from devenv.agent.silenced import reported
 from devenv.agent.unseen import passes_safe_mode, why_no_dag
 
 _RESULT_LIMIT = 4_000_000
-_OUTPUT_KEPT = 16_000
-_FLOOD = 1_000_000
-_GRACE_SECONDS = 1.0
 _TOUCH_SECONDS = 3.0
 _FIRST_SESSION_SECONDS = 30.0
 _MEMORY_LOOK_SECONDS = 0.05
 _TURN_SECONDS = 0.05
 """How long files may be judged without a process before the loop looks at what else there is."""
-_RESERVED = 16 * 1_073_741_824
-"""Address space that a parse may reserve beyond the memory that it may use."""
 _SMALL_FILE = 200_000
 """Bytes up to which a file that makes no DAG is judged without a process of its own."""
 _BACKLOG_NICENESS = 10
 _UNSYNCED = {"__pycache__", ".venv", "node_modules", ".git", ".ipynb_checkpoints"}
 """Folders that `devenv.sync.ignore` leaves out, so that a check of the project itself does not look into them."""
 _SEVERITIES = ("error", "warning", "info")
-_COMMON = (
-    "airflow.operators.bash",
-    "airflow.operators.empty",
-    "airflow.operators.python",
-    "airflow.decorators",
-    "airflow.providers.standard.operators.bash",
-    "airflow.providers.standard.operators.empty",
-    "airflow.providers.standard.operators.python",
-    "airflow.sdk",
-)
 
 
 class Known:
@@ -74,41 +66,6 @@ class Known:
         self.version = version
         self.dags = dags
         self.verdict = verdict
-
-
-class Child:
-    """One parse that is running."""
-
-    def __init__(self, file: str, because: str, pid: int, *, result: int, output: int, seconds: float) -> None:
-        self.file = file
-        self.because = because
-        self.pid = pid
-        self.result_file = result
-        self.output_file = output
-        self.started = time.monotonic()
-        self.deadline = self.started + seconds
-        self.result = bytearray()
-        self.output: Deque[bytes] = collections.deque()
-        self.kept = 0
-        self.printed = 0
-        self.killed = ""
-        self.again = False
-        self.memory = 0
-        """Bytes that it shares with the process that forked it."""
-        self.patient = False
-        """It belongs to the backlog: nobody waits for it in particular."""
-
-    def heard(self, data: bytes) -> None:
-        """Keeps the last of what the file prints."""
-        self.printed += len(data)
-        self.output.append(data)
-        self.kept += len(data)
-        while self.output and self.kept - len(self.output[0]) >= _OUTPUT_KEPT:
-            self.kept -= len(self.output.popleft())
-
-    def last_words(self) -> str:
-        """The last of what it printed, as text."""
-        return b"".join(self.output)[-_OUTPUT_KEPT:].decode("utf-8", "replace")
 
 
 class Parser:
@@ -147,10 +104,7 @@ class Parser:
         self._configuration = configuration_version()
         self._over = False
         self._watch_children()
-        for module in _COMMON:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
-        _warm_up(self._release)
+        warm_up(self._release)
         gc.collect()
         gc.freeze()
 
@@ -185,7 +139,7 @@ class Parser:
         self._touch_by = 0.0
         self._touch()
         for child in list(self._children.values()):
-            _kill_group(child.pid)
+            kill_group(child.pid)
         if self._reporter is not None:
             self._reporter.close()
 
@@ -448,16 +402,16 @@ class Parser:
             if patient:
                 with contextlib.suppress(OSError):
                     os.nice(_BACKLOG_NICENESS)
-            _be_child(result_end, output_end, self._child_files(), int(check.get("parse_memory", 1024)))
+            become_child(result_end, output_end, self._child_files(), int(check.get("parse_memory", 1024)))
             task = Task(file, seconds, self._options.get("safe_mode"), check, self._options["vault_mount"])
-            _work(self._release, self._places, task, result_end)
+            work(self._release, self._places, task, result_end)
         os.close(result_end)
         os.close(output_end)
         for end in (result, output):
             os.set_blocking(end, False)
-        child = Child(file, because, pid, result=result, output=output, seconds=seconds + _GRACE_SECONDS)
+        child = Child(file, because, pid, result=result, output=output, seconds=seconds + GRACE_SECONDS)
         child.patient = patient
-        child.memory = _anonymous_memory("self")
+        child.memory = anonymous_memory("self")
         self._children[pid] = child
         self._selector.register(result, selectors.EVENT_READ, lambda _file: self._read_result(child))
         self._selector.register(output, selectors.EVENT_READ, lambda _file: self._read_output(child))
@@ -474,17 +428,17 @@ class Parser:
         return found
 
     def _read_result(self, child: Child) -> None:
-        data = _read(child.result_file)
+        data = read_now(child.result_file)
         if data is None:
             return
         child.result += data
-        if not data or len(child.result) > _RESULT_LIMIT or _whole(child.result):
+        if not data or len(child.result) > _RESULT_LIMIT or whole(child.result):
             self._selector.unregister(child.result_file)
             if data:
-                _kill_group(child.pid)  # it has said all; what it started ends with it
+                kill_group(child.pid)  # it has said all; what it started ends with it
 
     def _read_output(self, child: Child) -> None:
-        data = _read(child.output_file)
+        data = read_now(child.output_file)
         if data:
             child.heard(data)
         elif data is not None:
@@ -497,10 +451,10 @@ class Parser:
             if now >= child.deadline:
                 child.killed = child.killed or "parse-timeout"
                 child.deadline = now + 60.0
-                _kill_group(child.pid)
-            elif not child.killed and _anonymous_memory(str(child.pid)) - child.memory > allowed:
+                kill_group(child.pid)
+            elif not child.killed and anonymous_memory(str(child.pid)) - child.memory > allowed:
                 child.killed = "parse-memory"
-                _kill_group(child.pid)
+                kill_group(child.pid)
         overdue = self._reporter.overdue() if self._reporter is not None else None
         if overdue is not None:
             self._send("done", _reason("the metadata database does not answer"), re=overdue)
@@ -525,7 +479,7 @@ class Parser:
                 self._reporter.close()
                 self._reporter = None
         for child, status in ended:
-            _kill_group(child.pid)
+            kill_group(child.pid)
             self._end_strays()
             self._finish(child, status)
 
@@ -547,7 +501,7 @@ class Parser:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(end)
         for _ in range(64):  # a process that escaped may still write
-            result, output = _read(child.result_file), _read(child.output_file)
+            result, output = read_now(child.result_file), read_now(child.output_file)
             if not result and not output:
                 break
             child.result += result or b""
@@ -559,7 +513,7 @@ class Parser:
         if not self._version(child.file):
             self._answer_waiting(child.file)  # it was removed meanwhile
             return
-        self._judge(child.file, child.because, _result(child, status, self._places, self._options["check"]))
+        self._judge(child.file, child.because, result_of(child, status, self._places, self._options["check"]))
 
     # Verdicts
 
@@ -708,201 +662,6 @@ def _explain_removal(problems: List[Problem], because: str) -> None:
 
 def _reason(text: str) -> bytes:
     return json.dumps({"reason": text}).encode()
-
-
-def _warm_up(release: Release) -> None:
-    """Fills the caches that each parse would fill again in its own process: a third of a small file's time.
-
-    They are those of the providers' manager, of abstract base classes, signatures and the schema of serialised DAGs.
-    """
-    with contextlib.suppress(Exception):
-        from airflow.providers_manager import ProvidersManager
-
-        _ = ProvidersManager().extra_links_class_names
-    with contextlib.suppress(Exception):  # a release that builds a DAG otherwise is slower, no more
-        release.serializer.to_dict(_rehearsal(release))
-
-
-def _rehearsal(release: Release) -> Any:
-    """A DAG with a task of either kind, which nobody keeps."""
-    from datetime import datetime, timezone
-
-    authoring: Any = importlib.import_module("airflow.sdk" if release.version >= (3,) else "airflow.decorators")
-    operators: Any = importlib.import_module(
-        "airflow.providers.standard.operators.bash" if release.version >= (3,) else "airflow.operators.bash"
-    )
-
-    @authoring.dag(start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), schedule=None)  # type: ignore[untyped-decorator, unused-ignore]
-    def devenv_rehearsal() -> None:
-        @authoring.task  # type: ignore[untyped-decorator, unused-ignore]
-        def first() -> int:
-            return 1
-
-        operators.BashOperator(task_id="second", bash_command="true").set_upstream(first())
-
-    return devenv_rehearsal()
-
-
-def _be_child(result: int, output: int, files: List[int], megabytes: int) -> None:
-    """Makes the process that was just forked a world of its own."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for file in files:
-        with contextlib.suppress(OSError):
-            os.close(file)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    os.set_inheritable(result, False)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":  # elsewhere the limit is not honoured; what is used is limited from outside
-        with open("/proc/self/statm") as stream:
-            used = int(stream.read().split()[0]) * resource.getpagesize()
-        limit = used + megabytes * 1_048_576 + _RESERVED
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if hard == resource.RLIM_INFINITY or limit < hard:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    faulthandler.enable(2)
-    _keep_fault_handler()
-
-
-def _keep_fault_handler() -> None:
-    """3.x's importer takes SIGSEGV for a Python handler, under which a real fault repeats for ever."""
-    original = signal.signal
-
-    def without_faults(number: Any, handler: Any) -> Any:
-        return None if number == signal.SIGSEGV else original(number, handler)
-
-    signal.signal = without_faults  # type: ignore[assignment]
-
-
-def _work(release: Release, places: Places, task: Task, result: int) -> None:
-    """The child's whole life."""
-    code = 1
-    try:
-        faulthandler.dump_traceback_later(max(0.1, task.seconds + _GRACE_SECONDS / 2), file=2)
-        _limit_import_time(task.seconds)
-        found = parse(release, places, task)
-        payload = json.dumps(found, default=str).encode("utf-8", "replace")
-        body = b"%d\n" % len(payload) + payload
-        view = memoryview(body)
-        while view:
-            view = view[os.write(result, view) :]
-        code = 0
-    except BaseException as error:
-        import traceback
-
-        traceback.print_exc()
-        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 70
-    finally:
-        os._exit(code)
-
-
-def _limit_import_time(seconds: float) -> None:
-    """Airflow's own time limit gives a traceback; ours comes a moment later and needs no cooperation."""
-    from airflow import settings
-
-    original = settings.get_dagbag_import_timeout
-
-    def shorter(path: str) -> float:
-        configured = float(original(path))
-        return min(configured, seconds) if configured > 0 else seconds
-
-    settings.get_dagbag_import_timeout = shorter
-
-
-def _result(child: Child, status: int, places: Places, check: Mapping[str, Any]) -> Dict[str, Any]:
-    """What a child said, or what its end means when it said nothing."""
-    milliseconds = (time.monotonic() - child.started) * 1000
-    body = _whole(bytes(child.result))
-    if body is not None:
-        with contextlib.suppress(ValueError):
-            found: Dict[str, Any] = json.loads(body.decode("utf-8"))
-            if child.printed > _FLOOD:
-                found["problems"].append(_flood(child))
-            return found
-    words = child.last_words()
-    file, line = _faulty_line(words, places)
-    where: Dict[str, Any] = {"file": file or child.file, "line": line, "places": places}
-    seconds = float(check.get("parse_seconds", 30.0))
-    if child.killed == "parse-memory":
-        found_problem = problem("parse-memory", MEMORY_MESSAGE, **where)
-    elif child.killed:
-        found_problem = problem("parse-timeout", f"parsing did not end within {seconds:.0f} s and was stopped", **where)
-    elif os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        found_problem = problem("crash", f"the process that parses this file died of {name}", kind=name, **where)
-    elif "MemoryError" in words:
-        found_problem = problem("parse-memory", MEMORY_MESSAGE, kind="MemoryError", **where)
-    else:
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else status
-        found_problem = problem(
-            "exit-while-parsing", f"the file ends the process that parses it with exit code {code}", **where
-        )
-    found_problem["hint"] = {"parse-memory": MEMORY_HINT}.get(found_problem["rule"], "")
-    problems = [found_problem] + ([_flood(child)] if child.printed > _FLOOD else [])
-    return {"dags": {}, "problems": problems, "milliseconds": milliseconds}
-
-
-def _flood(child: Child) -> Problem:
-    return problem(
-        "output-flood",
-        f"the file prints {child.printed / 1e6:.0f} MB while it is parsed",
-        severity="warning",
-        file=child.file,
-    )
-
-
-def _faulty_line(words: str, places: Places) -> Tuple[str, int]:
-    """The innermost own line in a dump of faulthandler (the most recent call is first)."""
-    start = max(words.rfind("most recent call first"), 0)
-    for path, line in re.findall(r'File "([^"]+)", line (\d+)', words[start:]):
-        name = places.name(path)
-        if name is not None:
-            return name, int(line)
-    return "", 0
-
-
-def _whole(data: Union[bytes, bytearray]) -> Optional[bytes]:
-    """The body of a complete result, or None."""
-    head, newline, _ = bytes(data[:24]).partition(b"\n")
-    if not newline or not head.isdigit():
-        return None
-    length = int(head)
-    start = len(head) + 1
-    return bytes(data[start : start + length]) if len(data) >= start + length else None
-
-
-def _read(file: int) -> Optional[bytes]:
-    """What can be read now: None when nothing, b"" at the end."""
-    try:
-        return os.read(file, 262_144)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _anonymous_memory(process: str) -> int:
-    """Bytes of memory that a process has of its own, not of files; 0 where Linux does not tell."""
-    try:
-        with open(f"/proc/{process}/statm") as stream:
-            _size, resident, shared = (int(word) for word in stream.read().split()[:3])
-    except (OSError, ValueError):
-        return 0
-    return (resident - shared) * resource.getpagesize()
 
 
 def _is_new(path: str, seen: Set[str]) -> bool:

@@ -76,7 +76,7 @@ class AirflowSettings(Section):
     """`[airflow]`: which Airflow, and how it is configured."""
 
     version: Annotated[str, AfterValidator(_release)] = "2.7.2"
-    """Airflow's release."""
+    """Airflow's release; without it, the one that the project's Dockerfile, compose file or constraints name."""
     executor: Literal["KubernetesExecutor", "LocalExecutor", "SequentialExecutor", "CeleryExecutor"] | None = None
     """Who runs tasks; without it KubernetesExecutor in a cluster and LocalExecutor on the local backend."""
     schedulers: Annotated[int, Field(ge=1, le=8)] = 1
@@ -162,7 +162,8 @@ class SyncSettings(Section):
     dags: InsideFolder = "dags"
     """The DAG folder."""
     folders: tuple[InsideFolder, ...] = Field(default=(), strict=False)
-    """Further folders that are synced and put on PYTHONPATH: "plugins", "include"."""
+    """Further folders that are synced and put on PYTHONPATH: "plugins", "include". Without it, those two where they lie
+    beside the DAG folder, and packages there that DAG files import."""
     ignore: tuple[str, ...] = Field(default=(), strict=False)
     """Patterns in the manner of .gitignore, besides the built-in ones; "!pattern" takes one back."""
     transport: Literal["agent", "kubectl-exec", "kubectl-cp", "configmap"] = "agent"

@@ -260,6 +260,9 @@ def test_a_pod_that_cannot_start_says_why_at_once(
 
 
 def test_plugins_become_an_image_that_is_rolled_out_and_taken_back(program: Program, cluster: Cluster) -> None:
+    settings = program.folder / "devenv.toml"
+    before = settings.read_text()
+    settings.write_text(f"{before}\n[sync]\nfolders = []\n")  # else they are synced, and no image is built for them
     plugins = program.folder / "plugins"
     plugins.mkdir()
     (plugins / "shop_hook.py").write_text("NAME = 'shop'\n")
@@ -269,6 +272,7 @@ def test_plugins_become_an_image_that_is_rolled_out_and_taken_back(program: Prog
     (plugins / "shop_hook.py").unlink()
     program.run("up", "--detach", seconds=600)
     assert run_in_pod(cluster, NAMESPACE, agent(cluster), "agent", read)[0] == 1
+    settings.write_text(before)
 
 
 def test_requirements_and_packages_are_installed_and_rolled_out_while_watching(

@@ -74,7 +74,9 @@ def test_secrets_are_found_nowhere_else(main_job: Program, deployed: Deployed, c
     def held(content: bytes) -> bool:
         return any(form in content for form in hidden)
 
-    (main_job.folder / "plugins").mkdir(exist_ok=True)  # which devenv builds an image for
+    with (main_job.folder / "devenv.toml").open("a") as settings:
+        settings.write("\n[sync]\nfolders = []\n")
+    (main_job.folder / "plugins").mkdir(exist_ok=True)  # which devenv builds an image for, where they are not synced
     (main_job.folder / "plugins" / "shop_hook.py").write_text("NAME = 'shop'\n")
     printed = [main_job.run("up", "--detach", "-o", "json", seconds=900)]
     printed.append(main_job.run("sync", "-o", "json"))
