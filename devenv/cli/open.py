@@ -46,7 +46,9 @@ def command(
     if page not in urls and status.state in ("up", "partly"):
         forwarded = {page_name(item.name) for item in status.components if item.name in PAGES}
         if not urls or page in forwarded:
-            raise NoSuchPage(f"nothing on this machine leads to {page} now", hint="`devenv watch` does.")
+            raise NoSuchPage(
+                f"{page} is not reachable: its port is forwarded only while a watch runs", hint="devenv watch"
+            )
     if page not in urls:
         near = difflib.get_close_matches(page, urls, 1, 0.5)
         raise NoSuchPage(

@@ -75,7 +75,9 @@ class _Desk:
         if self.store is not None:
             console().report(Notice("info", done))
         else:
-            console().report(Notice("info", f"{done}; Vault does not run, it will be there after", hint="devenv up"))
+            console().report(
+                Notice("info", f"{done}; Vault is not running and loads it on the next `devenv up`", hint="devenv up")
+            )
 
     def bring_to_pods(self, *, restart: bool) -> None:
         """Brings the changed value to what runs with the old one."""

@@ -66,7 +66,7 @@ def command(
     watcher = holder(project.state_folder)
     if watcher is not None and yes:
         leave_word(project.state_folder)
-        out.report(Notice("info", f"told the watch (process {watcher.pid}) that the deletes which it holds are meant"))
+        out.report(Notice("info", f"confirmed: the watch (process {watcher.pid}) now applies its pending deletes"))
         return
     with WatchLock(project.make_state_folder(), project.environment.now):
         ask = (lambda _question: True) if yes else out.confirm if out.can_ask else None

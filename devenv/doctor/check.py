@@ -165,4 +165,4 @@ def _run(check: Check) -> Finding:
         return failure(error.message, error.hint or "", detail=error.detail or "")
     except Exception as error:  # noqa: BLE001 (one check that is broken must not hide the others)
         what = clean(f"{type(error).__name__}: {error}", 500)
-        return warning(f"could not be looked at: {what}", detail=traceback.format_exc()[-3000:])
+        return warning(f"the check itself failed: {what}", detail=traceback.format_exc()[-3000:])

@@ -90,7 +90,7 @@ def nodes(found: Objects) -> Finding:
         }
         for kind, (what, remedy) in pressures.items():
             if conditions.get(kind, {}).get("status") == "True":
-                return failure(f"the node {name} is short of {what}: pods are put off it", remedy)
+                return failure(f"the node {name} is short of {what}: pods are being evicted", remedy)
         ready = conditions.get("Ready", {})
         if ready.get("status") != "True":
             return failure(
@@ -206,7 +206,7 @@ def workloads(cluster: Cluster, namespace: str) -> Finding:
             cluster.merge(kind, name, namespace, {"spec": {"replicas": 1}})
 
     names = ", ".join(name for _kind, name in stopped)
-    return failure(f"scaled down to no pod: {names}", "devenv up", fix=Fix(f"scale {names} up to one pod", scale_up))
+    return failure(f"scaled to zero replicas: {names}", "devenv up", fix=Fix(f"scale {names} up to one pod", scale_up))
 
 
 def pods(cluster: Cluster, namespace: str) -> Finding:
@@ -233,10 +233,10 @@ def _ill_pod(cluster: Cluster, namespace: str, pod: Object, waiting: Waiting, *,
     if "not enough" in text:
         text = f"{text}: {shortage(cluster, pod)}"
     more = f" (and {others} more pods)" if others else ""
-    ended = (pod.get("status") or {}).get("phase") == "Failed" or "keeps ending" in text
+    ended = (pod.get("status") or {}).get("phase") == "Failed" or waiting.crashed
     fix = None
     if ended and pod["metadata"].get("ownerReferences"):
-        fix = Fix(f"delete the pod {name}, which is then made anew", lambda: _delete(cluster, namespace, name))
+        fix = Fix(f"delete the pod {name}, which is then created again", lambda: _delete(cluster, namespace, name))
     say = failure if waiting.fatal or waiting.container else warning
     return say(f"{component}: {text}{more}", waiting.hint or f"devenv logs {component}", detail=detail, fix=fix)
 

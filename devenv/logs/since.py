@@ -38,5 +38,5 @@ def since_seconds(text: str, now: float) -> float:
     if not moment.tzinfo:
         moment = moment.replace(tzinfo=timezone.utc)
     if moment.timestamp() > now:
-        raise SinceInvalid(f"{text} is still to come", hint="--since 10m")
+        raise SinceInvalid(f"{text} is in the future", hint="--since 10m")
     return now - moment.timestamp()

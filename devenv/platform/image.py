@@ -162,7 +162,7 @@ class ProjectImage:
         if code != 0:
             raise ImageNotBuilt(
                 f"The image with {self._what()} could not be built",
-                hint=f"Mend {self._what()}; behind a proxy, see images.build_arguments in devenv.toml.",
+                hint=f"Fix {self._what()}; behind a proxy, see images.build_arguments in devenv.toml.",
                 detail="\n".join(last),
             )
 

@@ -41,6 +41,7 @@ class Waiting:
         container: whose last log lines explain it; "" for none.
         previous: the log is that of the container before its restart.
         patience: seconds for which even a fatal reason may pass.
+        crashed: a container is in CrashLoopBackOff.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Waiting:
     previous: bool = False
     patience: float = 0.0
     hint: str = ""
+    crashed: bool = False
 
 
 def diagnose(pod: Object) -> Waiting | None:
@@ -95,8 +97,15 @@ def _container(entry: Object, *, init: bool) -> Waiting:
             return _image(str(entry.get("image") or ""), message or reason)
         if reason == "CrashLoopBackOff":
             last = (entry.get("lastState") or {}).get("terminated") or {}
-            text = f"{what} keeps ending: {_end(last)}, {restarts} restarts"
-            return Waiting(text, fatal=restarts >= 2, patience=_REPLACING_SECONDS, container=name, previous=True)
+            text = f"{what} is in CrashLoopBackOff: {_end(last)}, {restarts} restarts"
+            return Waiting(
+                text,
+                fatal=restarts >= 2,
+                patience=_REPLACING_SECONDS,
+                container=name,
+                previous=True,
+                crashed=True,
+            )
         if reason in _CONFIG_REASONS:
             # A Secret or ConfigMap that comes a moment later cures it.
             return Waiting(f"{what} cannot be made: {message or reason}", fatal=True, patience=15.0)
@@ -104,7 +113,7 @@ def _container(entry: Object, *, init: bool) -> Waiting:
     if ended is not None:
         return Waiting(f"{what} ended: {_end(ended)}", container=name)
     if init:
-        return Waiting(f"init container {name} is at work")
+        return Waiting(f"init container {name} is running")
     return Waiting(f"the probes of {what}" if not restarts else f"{what}, restarted {restarts} times")
 
 

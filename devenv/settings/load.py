@@ -476,7 +476,8 @@ def _contradictions(settings: Settings, effective: Effective) -> Iterator[Proble
         )
     if settings.backend == "kubernetes" and not settings.kubernetes.context:
         yield problem(
-            ("backend",), 'backend = "kubernetes" needs kubernetes.context: the current context is never used unasked'
+            ("backend",),
+            'backend = "kubernetes" needs kubernetes.context: devenv never uses the current context implicitly',
         )
     if settings.sync.transport == "configmap" and settings.sync.folders:
         yield problem(

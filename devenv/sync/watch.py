@@ -77,7 +77,7 @@ def open_watcher(
         for root in roots:
             system = file_system(root.folder)
             if system in _NO_EVENTS:
-                return poll(f"{root.folder} is on {system}, which does not tell about changes")
+                return poll(f"{root.folder} is on {system}, which sends no file-change events")
     try:
         return NativeWatcher(roots, ignore)
     except OSError as error:

@@ -112,7 +112,7 @@ def refusal(program: Program, *arguments: str, code: int) -> dict[str, Any]:
 
 def test_only_a_context_that_is_named_is_used(owner: Deployed) -> None:
     error = refusal(owner.program, "up", "--backend", "kubernetes", "--detach", code=2)
-    assert "the current context is never used unasked" in str(error)
+    assert "devenv never uses the current context implicitly" in str(error)
     error = refusal(owner.program, "up", "--context", "elsewhere", "--detach", code=2)
     assert error["message"].startswith("There is no context 'elsewhere'")
     assert PROFILE in error["hint"]

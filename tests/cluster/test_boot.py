@@ -225,7 +225,7 @@ def broken(cluster: Cluster) -> str:
         ({"image": "registry.invalid/none:1"}, r"image registry\.invalid/none:1: the registry cannot be reached"),
         (
             {"command": ["sh", "-c", "echo my last line; exit 3"]},
-            "container c keeps ending: exit code 3",
+            "container c is in CrashLoopBackOff: exit code 3",
         ),
         ({"resources": {"requests": {"cpu": "64"}}}, "not enough cpu left on the node: it needs 64000m cpu and"),
     ],

@@ -80,7 +80,7 @@ def test_a_pod_that_keeps_crashing_shows_its_last_lines(cluster: Cluster, namesp
     cluster.apply([pod(namespace, "triggerer", "echo cannot import airflow; exit 3")])
     wait(cluster, namespace, lambda item: container_state(item).get("waiting", {}).get("reason") == "CrashLoopBackOff")
     found = doctor.pods(cluster, namespace)
-    assert "triggerer: container triggerer keeps ending: exit code 3" in found.cause
+    assert "triggerer: container triggerer is in CrashLoopBackOff: exit code 3" in found.cause
     assert found.detail == "cannot import airflow"
 
 

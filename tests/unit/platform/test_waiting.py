@@ -58,7 +58,7 @@ def unschedulable(message: str) -> dict[str, Any]:
                     waits("CrashLoopBackOff", restartCount=3, lastState={"terminated": {"exitCode": 1}}),
                 ]
             ),
-            "container c keeps ending: exit code 1, 3 restarts",
+            "container c is in CrashLoopBackOff: exit code 1, 3 restarts",
             True,
         ),
         (
@@ -67,10 +67,10 @@ def unschedulable(message: str) -> dict[str, Any]:
                     waits("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"reason": "OOMKilled"}}),
                 ]
             ),
-            "init container c keeps ending: OOMKilled, it was over its memory limit",
+            "init container c is in CrashLoopBackOff: OOMKilled, it was over its memory limit",
             True,
         ),
-        (pod(initContainerStatuses=[{"name": "c", "state": {"running": {}}}]), "init container c is at work", False),
+        (pod(initContainerStatuses=[{"name": "c", "state": {"running": {}}}]), "init container c is running", False),
         (pod(containerStatuses=[{"name": "c", "state": {"running": {}}}]), "the probes of container c", False),
     ],
 )
@@ -185,7 +185,7 @@ def _wait(*pods: dict[str, Any]) -> None:
 
 
 def test_a_pod_that_keeps_ending_fails_the_wait_at_once() -> None:
-    with pytest.raises(PodFailed, match="keeps ending: exit code 1, 2 restarts") as failed:
+    with pytest.raises(PodFailed, match="is in CrashLoopBackOff: exit code 1, 2 restarts") as failed:
         _wait(_ends(0), _ends(2))
     assert failed.value.detail == "its last words"
 

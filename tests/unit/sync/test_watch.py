@@ -193,7 +193,7 @@ def test_where_the_file_system_tells_nothing_it_polls(dags: Path, monkeypatch) -
     monkeypatch.setattr(watch, "file_system", lambda _folder: "9p")
     events = Events()
     assert isinstance(open_watcher([Root("dags", dags)], Ignore(), events), PollingWatcher)
-    assert "is on 9p, which does not tell about changes" in events.of(Notice)[0].message
+    assert "is on 9p, which sends no file-change events" in events.of(Notice)[0].message
     native = open_watcher([Root("dags", dags)], Ignore(), events, kind="native")
     native.close()
     assert native.name != "polling"

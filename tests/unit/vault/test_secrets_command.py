@@ -20,7 +20,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_value_is_set_from_standard_input_and_shown_only_when_asked(devenv: Devenv) -> None:
     done = devenv("secrets", "set", "variable", "region", stdin="eu-west\n")
     assert done.exit_code == 0
-    assert "Vault does not run, it will be there after" in done.stderr
+    assert "Vault is not running and loads it on the next `devenv up`" in done.stderr
     assert devenv("secrets", "get", "variable", "region").stdout == "********\n"
     assert devenv("secrets", "get", "variable", "region", "--reveal").stdout == "eu-west\n"
     masked = json.loads(devenv("secrets", "get", "variable", "region", "-o", "json").stdout.splitlines()[0])
