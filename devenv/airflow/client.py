@@ -219,6 +219,16 @@ class AirflowClient:
                 )
         return parts
 
+    def require_answers(self) -> None:
+        """Asks once for what every page shows: health says nothing of packages that do not fit the release.
+
+        Raises:
+            AirflowUnreachable, AirflowLoginRefused, AirflowRefused: it does not answer as it should.
+        """
+        self._rest.get("/dags", limit=1)
+        self._rest.get("/pools", limit=1)
+        self.runs(limit=1)
+
     def version(self) -> str:
         """The release that answers: "2.7.2"."""
         return _text(self._rest.get("/version").get("version"), 40)

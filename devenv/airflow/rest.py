@@ -167,6 +167,7 @@ class RestSession:
         self.base_url = base_url.rstrip("/")
         self.prefix = "/api/v1" if major == 2 else "/api/v2"
         self._major = major
+        self._page = "webserver" if major == 2 else "api-server"
         self._credentials = credentials
         self._timeout = timeout
         self._kept = kept
@@ -343,7 +344,7 @@ class RestSession:
             raise AirflowRefused(
                 f"Airflow refused the request (HTTP {status}): {_detail(answer) or answer.reason}",
                 status=status,
-                hint="devenv logs webserver --since 1m" if status >= 500 else None,
+                hint=f"devenv logs {self._page} --since 1m" if status >= 500 else None,
             )
         if not answer.body:
             return {}

@@ -202,12 +202,7 @@ class LocalBackend:
 
     def airflow(self) -> AirflowClient:
         """See `Backend`."""
-        from devenv.airflow.client import AirflowClient
-
-        url = f"http://127.0.0.1:{self._session.ports().airflow}"
-        return AirflowClient(
-            url, self.credentials(), self._session.release, self._project.data_folder / "airflow-login.json"
-        )
+        return self._session.airflow()
 
     def vault(self) -> hvac.Client:
         """See `Backend`."""
@@ -219,11 +214,7 @@ class LocalBackend:
 
     def credentials(self) -> Credentials:
         """See `Backend`; read from the seeds, so it answers while nothing runs."""
-        from devenv.vault import layout, seeds
-
-        known = seeds.load_or_create(self._project)
-        admin = seeds.secrets_at(self._project, known, layout.ADMIN)
-        return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
+        return self._session.credentials()
 
     def logs(self, query: LogQuery) -> Iterator[LogLine]:
         """See `Backend`."""

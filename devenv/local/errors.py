@@ -25,6 +25,16 @@ class InstallFailed(PlatformError):
     code = "DEVENV-402"
 
 
+class AirflowBroken(PlatformError):
+    """Airflow's processes run, but its REST API answers requests with errors of its own (HTTP 500).
+
+    Most often packages in the virtual environment do not fit the release: `requirements.txt` asks for newer ones, or
+    they were installed where neither Airflow's constraints nor the day of the release were known.
+    """
+
+    code = "DEVENV-411"
+
+
 class DatabaseFailed(PlatformError):
     """The local Postgres could not be made, or did not answer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devenv.local import ports as port_choice
 from devenv.local.errors import NotRunning
@@ -15,6 +16,10 @@ from devenv.project import Project
 from devenv.supervisor.client import Answer, SupervisorClient
 from devenv.supervisor.component import ComponentSpec
 from devenv.supervisor.errors import SupervisorFailed
+
+if TYPE_CHECKING:
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.rest import Credentials
 
 
 class LocalSession:
@@ -74,6 +79,25 @@ class LocalSession:
         if known is None:
             raise NotRunning("This environment was never started", hint="devenv up")
         return known
+
+    def airflow(self) -> AirflowClient:
+        """Airflow's REST API, logged in, with a kept session.
+
+        Raises:
+            NotRunning: no ports were chosen yet.
+        """
+        from devenv.airflow.client import AirflowClient
+
+        url = f"http://127.0.0.1:{self.ports().airflow}"
+        return AirflowClient(url, self.credentials(), self.release, self.project.data_folder / "airflow-login.json")
+
+    def credentials(self) -> Credentials:
+        """User and password of Airflow's page; read from the seeds, so it answers while nothing runs."""
+        from devenv.airflow.rest import Credentials
+        from devenv.vault import layout, seeds
+
+        admin = seeds.secrets_at(self.project, seeds.load_or_create(self.project), layout.ADMIN)
+        return Credentials(admin["AIRFLOW_ADMIN_USER"], admin["AIRFLOW_ADMIN_PASSWORD"])
 
     def client(self) -> SupervisorClient | None:
         """The running supervisor, or None."""

@@ -14,7 +14,7 @@ from devenv.airflow.upgrade import require_not_older
 from devenv.boot.step import Progress, Step
 from devenv.errors import CommandFailed
 from devenv.events import Notice, Reporter
-from devenv.local import airflow_processes, configuration, ports, vault_processes, virtualenv
+from devenv.local import airflow_processes, answering, configuration, ports, vault_processes, virtualenv
 from devenv.local.errors import DatabaseFailed, DiskFull, PlatformUnsupported
 from devenv.local.session import LocalSession
 from devenv.supervisor import client
@@ -360,6 +360,8 @@ class StartAirflow(LocalStep):
             session.cancelled.is_set,
         )
         supervisor.apply(components)
+        if not session.cancelled.is_set():
+            answering.require_answers(session)
         folder = session.airflow_folder()
         assert folder is not None
         virtualenv.Bytecode(folder, session.release).compile_rest()

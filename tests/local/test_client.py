@@ -19,6 +19,9 @@ from devenv.doctor.check import Finding, diagnose
 from devenv.doctor.examine import all_checks
 from devenv.doctor.machine import Machine
 from devenv.events import StepFailed, StepFinished
+from devenv.local.answering import require_answers
+from devenv.local.errors import AirflowBroken
+from devenv.local.session import LocalSession
 from devenv.logs.task import TaskLogQuery, task_logs
 
 from .conftest import World, eventually, watching
@@ -149,6 +152,20 @@ def test_a_backfill_runs_each_day_once(airflow_2: World, client: AirflowClient) 
     made = client.runs_between("fails", day, last)
     assert [run.run_id for run in made] == [f"backfill__2026-03-0{day}T00:00:00+00:00" for day in (1, 2)]
     assert {run.state for run in made} == {"failed"}
+
+
+def test_an_airflow_that_answers_with_errors_is_not_up(airflow_2: World) -> None:
+    session = LocalSession(airflow_2.project)
+    require_answers(session)
+    devenv(
+        airflow_2, "psql", "-c", "ALTER TABLE dag_tag RENAME TO dag_tag_away"
+    )  # as packages that do not fit, HTTP 500
+    try:
+        with pytest.raises(AirflowBroken, match=r"2\.7\.2 runs, but does not answer as it should.*HTTP 500"):
+            require_answers(session)
+    finally:
+        devenv(airflow_2, "psql", "-c", "ALTER TABLE dag_tag_away RENAME TO dag_tag")
+    require_answers(session)
 
 
 def test_what_runs_inside_a_component(airflow_2: World) -> None:
