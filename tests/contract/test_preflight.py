@@ -151,4 +151,4 @@ def test_the_choice_is_one_line_with_its_reason(
 def test_a_context_must_be_named(devenv: Devenv) -> None:
     result = devenv("up", "--backend", "kubernetes")
     assert result.exit_code == 2
-    assert "the current context is never used" in result.stderr
+    assert "devenv never uses the current context implicitly" in result.stderr
