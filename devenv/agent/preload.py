@@ -45,7 +45,8 @@ class Preload:
     def learn(self, names: Iterable[str]) -> None:
         """Takes over what a parse imported from outside the project."""
         for name in names:
-            if name not in self._known and name not in self._harmful and len(self._known) < _NAMES_LIMIT:
+            known = name in self._known or package_of(name) in self._harmful
+            if not known and len(self._known) < _NAMES_LIMIT:
                 self._known.add(name)
                 self._pending.append(name)
 
@@ -66,8 +67,8 @@ class Preload:
         with _one_thread(), contextlib.suppress(BaseException):  # the file that imports it shows why it fails
             importlib.import_module(name)
         if _state() != before or self._has_own(last):
-            self._harmful.add(name.partition(".")[0])
-            self._known = {one for one in self._known if one.partition(".")[0] not in self._harmful}
+            self._harmful.add(package_of(name))
+            self._known = {one for one in self._known if package_of(one) not in self._harmful}
             if self.save():
                 return False
             self._pending.clear()
@@ -101,6 +102,14 @@ class Preload:
             self._places.name(getattr(sys.modules.get(name), "__file__", None)) is not None
             for name in list(sys.modules)[since:]
         )
+
+
+def package_of(name: str) -> str:
+    """What is left out together with a module that does harm: its package, one provider, or that module of Airflow."""
+    parts = name.split(".")
+    if parts[0] != "airflow":
+        return parts[0]
+    return ".".join(parts[:3]) if parts[1:2] == ["providers"] else name
 
 
 def importable(names: Iterable[str], places: Places) -> List[str]:
