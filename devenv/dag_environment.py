@@ -8,7 +8,6 @@ import re
 from devenv.files import read_regular
 from devenv.project import Project
 
-ENV_FILE = ".env"
 _LIMIT = 262_144
 _RESERVED = re.compile(
     r"(AIRFLOW_(HOME|CONFIG|UID|GID|PROJ_DIR|IMAGE_NAME)|_AIRFLOW_\w+|_PIP_\w+|PATH|PYTHON\w*|LD_\w+|HOME|DEVENV_\w+|VAULT_\w+"

@@ -6,6 +6,7 @@ their own. What is unambiguous there is taken over where `devenv.toml` says noth
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _folders(folder: Path, dags: str) -> Iterator[Found]:
     names = [name for name in CONVENTIONAL if (beside / name).is_dir()]
     packages = {path.parent.name for path in beside.glob("*/__init__.py")}
     packages -= {*names, *_NEVER, Path(dags).name}
-    names += sorted(package for package in packages if package in _imported(folder / dags))
+    names += sorted(_imported(folder / dags, packages))
     inside = beside.relative_to(folder.resolve())
     if names:
         listed = ", ".join(f"{name}/" for name in names)
@@ -135,13 +136,14 @@ def _folders(folder: Path, dags: str) -> Iterator[Found]:
         )
 
 
-def _imported(dags: Path) -> set[str]:
-    """The names of modules that the files below a folder import, by their text."""
+def _imported(dags: Path, packages: set[str]) -> set[str]:
+    """Those of the packages that files below a folder import, by their text; each command asks, so it ends early."""
     found: set[str] = set()
-    for number, path in enumerate(dags.rglob("*.py")):
-        if number >= _FILES_LIMIT:
-            break
-        found.update(_IMPORT.findall(_text(path, _PYTHON_LIMIT)))
+    if packages:
+        for path in itertools.islice(dags.rglob("*.py"), _FILES_LIMIT):
+            found |= packages.intersection(_IMPORT.findall(_text(path, _PYTHON_LIMIT)))
+            if found == packages:
+                break
     return found
 
 

@@ -46,7 +46,7 @@ class Child:
         self.memory = 0
         """Bytes that it shares with the process that forked it."""
         self.patient = False
-        """It belongs to the backlog: nobody waits for it in particular."""
+        """It belongs to the backlog: no save waits for it."""
 
     def heard(self, data: bytes) -> None:
         """Keeps the last of what the file prints."""

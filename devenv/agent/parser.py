@@ -76,6 +76,7 @@ class Parser:
         self._places = Places(options["folders"], options["dags"])
         self._release: Release = load_release(self._places)
         self._safe_mode = _has_safe_mode(options)
+        self._patterns = Patterns(self._places, self._release.version)
         self._graph = Graph(self._places)
         self._known: Dict[str, Known] = {}
         # There when a session began, and not parsed yet: what they define is not new.
@@ -149,7 +150,7 @@ class Parser:
             deadlines.append(self._touch_by)
         if self._reporter is not None:
             deadlines += [when for when in [self._reporter.deadline()] if when is not None]
-        if self._has_turn() or (self._preload and not self._urgent):
+        if self._next_queue() or (self._preload and not self._urgent):
             return 0.0
         if self._children and sys.platform == "linux":
             deadlines.append(time.monotonic() + _MEMORY_LOOK_SECONDS)
@@ -361,9 +362,6 @@ class Parser:
             if time.monotonic() > until:
                 return
 
-    def _has_turn(self) -> bool:
-        return bool(self._next_queue())
-
     def _makes_no_dag(self, file: str) -> bool:
         """Whether Airflow's safe mode skips the file, so that there is nothing to run."""
         path = self._places.path(file)
@@ -374,7 +372,7 @@ class Parser:
     def _without_process(self, file: str, own: Mapping[str, str]) -> Dict[str, Any]:
         """What is found on a file that Airflow does not run."""
         began = time.perf_counter()
-        found = Patterns(self._places, self._release.version).hides(file)
+        found = self._patterns.hides(file)
         if found is None:
             found = why_no_dag(file, self._places, safe_mode=True, own=own)
         milliseconds = (time.perf_counter() - began) * 1000
@@ -531,7 +529,7 @@ class Parser:
             one for one in result["problems"] if one["rule"] != "no-dag-found" or not self._graph.is_helper(file)
         ]
         problems += self._duplicates(file, dags)
-        problems = reported(problems, self._options["check"].get("ignore", ()), self._places)
+        problems = self._reported(problems)
         problems.sort(key=lambda one: _SEVERITIES.index(one["severity"]))
         verdict = {
             "file": file,
@@ -563,14 +561,21 @@ class Parser:
             if known is None:
                 continue
             problems = [one for one in known.verdict["problems"] if one["rule"] != "no-dag-found"]
-            if len(problems) != len(known.verdict["problems"]):
-                known.verdict = {**known.verdict, "problems": problems, "added": [], "removed": [], "changed": []}
-                self._send_verdict(known.verdict)
+            self._correct(known, problems, known.verdict["because"])
+
+    def _correct(self, known: Known, problems: List[Problem], because: str) -> None:
+        """Sends a verdict once more where other files made its problems differ; its DAGs are the same."""
+        if problems != known.verdict["problems"]:
+            same: Dict[str, Any] = {"added": [], "removed": [], "changed": []}
+            known.verdict = {**known.verdict, **same, "problems": problems, "because": because}
+            self._send_verdict(known.verdict)
+
+    def _reported(self, problems: List[Problem]) -> List[Problem]:
+        return reported(problems, self._options["check"].get("ignore", ()), self._places)
 
     def _judge_ignore_files(self) -> None:
         """Says which lines of the `.airflowignore` files Airflow skips."""
-        patterns = Patterns(self._places, self._release.version)
-        found = {file: patterns.invalid(file) for file in self._walk() if file.endswith(f"/{IGNORE_FILE}")}
+        found = {file: self._patterns.invalid(file) for file in self._walk() if file.endswith(f"/{IGNORE_FILE}")}
         for file in sorted({*found, *self._ignore_files}):
             problems = found.get(file, [])
             if problems or self._ignore_files.get(file):
@@ -581,19 +586,7 @@ class Parser:
         """A DAG id appeared or disappeared elsewhere: says again what is known, with the duplicates of now."""
         known = self._known[file]
         kept = [one for one in known.verdict["problems"] if one["rule"] != "duplicate-dag-id" or one["type"]]
-        problems = kept + reported(
-            self._duplicates(file, known.dags), self._options["check"].get("ignore", ()), self._places
-        )
-        if problems != known.verdict["problems"]:
-            known.verdict = {
-                **known.verdict,
-                "problems": problems,
-                "added": [],
-                "removed": [],
-                "changed": [],
-                "because": because,
-            }
-            self._send_verdict(known.verdict)
+        self._correct(known, kept + self._reported(self._duplicates(file, known.dags)), because)
 
     def _duplicates(self, file: str, dags: Mapping[str, str]) -> List[Problem]:
         found = []

@@ -37,7 +37,7 @@ def warm_up(release: Release) -> None:
 
 
 def _rehearsal(release: Release) -> Any:
-    """A DAG with a task of either kind, which nobody keeps."""
+    """A throwaway DAG with a task of either kind."""
     from datetime import datetime, timezone
 
     authoring: Any = importlib.import_module("airflow.sdk" if release.version >= (3,) else "airflow.decorators")

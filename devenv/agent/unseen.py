@@ -19,14 +19,17 @@ _SAFE_MODE_WORDS = (b"dag", b"airflow")
 
 def passes_safe_mode(path: str) -> bool:
     """Whether Airflow's own heuristic takes a file (airflow.utils.file.might_contain_dag); a zip always passes here."""
-    if path.endswith(".zip"):
-        return True
+    return path.endswith(".zip") or not _missing_words(path)
+
+
+def _missing_words(path: str) -> List[str]:
+    """The words of safe mode that a file does not have; none for a file that cannot be read."""
     try:
         with open(path, "rb") as stream:
             content = stream.read().lower()
     except OSError:
-        return True
-    return all(word in content for word in _SAFE_MODE_WORDS)
+        return []
+    return [word.decode() for word in _SAFE_MODE_WORDS if word not in content]
 
 
 def why_no_dag(
@@ -58,10 +61,8 @@ def why_no_dag(
     line, what = looks_like_dag(text, own)
     if not line:
         return None
-    if safe_mode and not passes_safe_mode(path):
-        with open(path, "rb") as stream:
-            content = stream.read().lower()
-        lacks = [word.decode() for word in _SAFE_MODE_WORDS if word not in content]
+    lacks = _missing_words(path) if safe_mode else []
+    if lacks:
         missing = f"the word {lacks[0]!r}" if len(lacks) == 1 else " and ".join(f"{word!r}" for word in lacks)
         message = f"Airflow skips this file, though {what}: in safe mode a DAG file must contain {missing}"
         hint = "Add a comment with both words, or set dag_discovery_safe_mode = false in [airflow.config.core]."

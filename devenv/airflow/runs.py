@@ -41,6 +41,8 @@ _STALLED_SECONDS = 5.0
 """How long no task of a run may be active before its DAG is looked at: it may be gone, or paused."""
 _KILLED = "return code -9"
 """How Airflow's log names the end of a task's process by SIGKILL (airflow.jobs.local_task_job_runner)."""
+MORE_MEMORY = "give the task more memory: executor_config={'pod_override': …} with resources.limits.memory"
+"""What to do about a task that was over its memory limit."""
 _FAILED = ("failed", "upstream_failed")
 _ACTIVE = ("queued", "running", "deferred", "up_for_reschedule", "up_for_retry", "restarting")
 _DONE = ("success", "skipped", "removed", *_FAILED)
@@ -275,7 +277,7 @@ def check_success(
     reason, hint = explain(key_of(run, first))
     if not reason and any(_KILLED in line for line in lines):
         reason = "a process of it was killed (SIGKILL), most often for its memory"
-        hint = "give the task more memory: executor_config={'pod_override': …} with resources.limits.memory"
+        hint = MORE_MEMORY
     raise RunFailed(
         f"{first.label}{others} failed in the run {run.run_id} of {run.dag_id}" + (f": {reason}" if reason else ""),
         hint=hint or f"devenv logs {run.dag_id} {first.label} --run {run.run_id}",

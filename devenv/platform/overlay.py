@@ -62,16 +62,18 @@ def write_overlay(project: Project, *, airflow_image: str, folder: Path | None =
     folder = folder or project.make_state_folder() / "overlay"
     settings = project.settings
     release = Release(settings.airflow.version)
+    environment = _environment_secret(project)
     texts = {
         "airflow.cfg.template": _airflow_cfg(settings, parsed_files),
-        "pod-template.yaml": _yaml(_pod_template(project, airflow_image)),
+        "pod-template.yaml": _yaml(_pod_template(project, airflow_image, environment)),
         "secrets.json": _secrets_list(settings),
         _POSTGRES_SECRETS: _secrets_list(settings, role="postgres"),
-        "kustomization.yaml": _yaml(_kustomization(project, release, airflow_image)),
+        "kustomization.yaml": _yaml(_kustomization(project, release, airflow_image, environment)),
     }
-    if dag_environment.variables(project):
-        texts[_ENVIRONMENT_FILE] = _yaml(_environment_secret(project))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / _ENVIRONMENT_FILE).unlink(missing_ok=True)  # it may hold passwords that nothing needs any more
+    if environment is not None:
+        texts[_ENVIRONMENT_FILE] = _yaml(environment)
     copy = folder / "minikube"
     if copy.exists():
         shutil.rmtree(copy)
@@ -122,7 +124,9 @@ def _secrets_list(settings: Settings, role: str = "") -> str:
     return json.dumps(listing, indent=2) + "\n"
 
 
-def _kustomization(project: Project, release: Release, airflow_image: str) -> dict[str, Any]:
+def _kustomization(
+    project: Project, release: Release, airflow_image: str, environment: Object | None
+) -> dict[str, Any]:
     settings = project.settings
     used = _used_images(settings)
     images = {setting: getattr(settings.images, setting) for setting in used} | {"airflow": airflow_image}
@@ -132,7 +136,7 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         "namespace": settings.kubernetes.namespace,
         "resources": ["minikube/base"],
     }
-    if dag_environment.variables(project):
+    if environment is not None:
         content["resources"].append(_ENVIRONMENT_FILE)
     components = ["minikube/components/airflow-3"] if release.is_3 else []
     components += [f"minikube/components/{part}" for part in settings.parts]
@@ -147,7 +151,7 @@ def _kustomization(project: Project, release: Release, airflow_image: str) -> di
         "commonAnnotations": {FOLDER_ANNOTATION: str(project.folder)},
         "images": [{"name": name, **_image(images[setting])} for setting, name in used.items()],
         "configMapGenerator": list(_config_maps(project)),
-        "patches": list(_patches(project, release)),
+        "patches": list(_patches(project, release, environment)),
     }
     return content
 
@@ -194,7 +198,7 @@ def _config_maps(project: Project) -> Iterator[dict[str, Any]]:
             yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "literals": [*literals, *more]}
 
 
-def _patches(project: Project, release: Release) -> Iterator[dict[str, Any]]:
+def _patches(project: Project, release: Release, environment: Object | None) -> Iterator[dict[str, Any]]:
     settings = project.settings
     namespace = settings.kubernetes.namespace
     yield _annotations("PersistentVolumeClaim", DATABASE_CLAIM, {RELEASE_ANNOTATION: release.version})
@@ -212,8 +216,8 @@ def _patches(project: Project, release: Release) -> Iterator[dict[str, Any]]:
         ]
         for component in (*_components(settings, release), "agent"):
             yield _patch("Deployment", component, *mounts)
-    if dag_environment.variables(project):
-        source = ("add", "/spec/template/spec/containers/0/envFrom/-", _project_environment(project))
+    if environment is not None:
+        source = ("add", "/spec/template/spec/containers/0/envFrom/-", _reference(environment))
         for component in (*_components(settings, release), "agent"):
             yield _patch("Deployment", component, source)
     if settings.airflow.schedulers > 1:
@@ -243,24 +247,25 @@ def _patches(project: Project, release: Release) -> Iterator[dict[str, Any]]:
             )
 
 
-def _environment_name(project: Project) -> str:
-    """Of the Secret with the project's variables: another content has another name, and restarts the pods."""
-    content = json.dumps(dag_environment.variables(project), sort_keys=True).encode()
-    return f"{_ENVIRONMENT}-{hashlib.sha256(content).hexdigest()[:10]}"
+def _environment_secret(project: Project) -> Object | None:
+    """The project's variables; None where there are none. A Secret, not a ConfigMap: a `.env` often holds passwords.
 
-
-def _project_environment(project: Project) -> dict[str, Any]:
-    return {"secretRef": {"name": _environment_name(project)}}
-
-
-def _environment_secret(project: Project) -> Object:
-    """A Secret, not a ConfigMap: a `.env` often holds passwords."""
+    Its name changes with its content, which restarts the pods.
+    """
+    variables = dag_environment.variables(project)
+    if not variables:
+        return None
+    digest = hashlib.sha256(json.dumps(variables, sort_keys=True).encode()).hexdigest()[:10]
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": _environment_name(project), "namespace": _BASE_NAMESPACE},
-        "stringData": dag_environment.variables(project),
+        "metadata": {"name": f"{_ENVIRONMENT}-{digest}", "namespace": _BASE_NAMESPACE},
+        "stringData": variables,
     }
+
+
+def _reference(secret: Object) -> dict[str, Any]:
+    return {"secretRef": {"name": secret["metadata"]["name"]}}
 
 
 def _patch(kind: str, name: str | None, *operations: tuple[str, str, Any]) -> dict[str, Any]:
@@ -287,7 +292,7 @@ def _mount(name: str) -> dict[str, Any]:
     return {"name": "dags", "mountPath": f"{_HOME}/{name}", "subPath": name, "readOnly": True}
 
 
-def _pod_template(project: Project, airflow_image: str) -> Object:
+def _pod_template(project: Project, airflow_image: str, environment: Object | None) -> Object:
     """A task pod's manifest; kustomize does not look into a ConfigMap, so it is changed here."""
     import yaml
 
@@ -302,8 +307,8 @@ def _pod_template(project: Project, airflow_image: str) -> Object:
     pod["spec"]["containers"][0]["volumeMounts"] += [
         _mount(root.name) for root in roots_of(project) if root.name != "dags"
     ]
-    if dag_environment.variables(project):
-        pod["spec"]["containers"][0]["envFrom"].append(_project_environment(project))
+    if environment is not None:
+        pod["spec"]["containers"][0]["envFrom"].append(_reference(environment))
     if "monitoring" in settings.parts:
         # A task pod must be able to end, so it has no side-car.
         pod["spec"]["containers"][0]["env"].append({"name": "AIRFLOW__METRICS__STATSD_HOST", "value": "statsd"})

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devenv.airflow.client import TaskKey
+from devenv.airflow.runs import MORE_MEMORY
 from devenv.cluster.objects import Object, component_of
 from devenv.cluster.streams import Stop
 from devenv.errors import DevenvError
@@ -34,7 +35,7 @@ _OVER_MEMORY = 137
 _ENDED = {
     "OOMKilled": (
         "was over its memory limit (OOMKilled)",
-        "give the task more: executor_config={'pod_override': …} with resources.limits.memory",
+        MORE_MEMORY,
     ),
     "Evicted": ("was evicted from its node", "devenv doctor   says what the node lacks"),
     "DeadlineExceeded": ("ran longer than its activeDeadlineSeconds", "raise it in the pod template or pod_override"),
@@ -51,12 +52,10 @@ class Trouble:
     Attributes:
         text: for a person: "its pod was over its memory limit (OOMKilled)".
         hint: what to do, or "".
-        lasting: it does not go away by itself.
     """
 
     text: str
     hint: str = ""
-    lasting: bool = True
 
 
 def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
@@ -75,7 +74,7 @@ def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
     short = shortage(cluster, pod) if "not enough" in waiting.text else ""
     events = cluster.list("Event", namespace, fields=f"involvedObject.name={name}")
     said = explain_pending(pod, events, short=short)
-    return Trouble(f"{said} (pod {name})", waiting.hint, lasting=waiting.fatal) if said else None
+    return Trouble(f"{said} (pod {name})", waiting.hint) if said else None
 
 
 def ended_badly(pod: Object) -> Trouble | None:

@@ -108,6 +108,22 @@ def test_synced_folders_are_mounted_and_importable(project_folder: Path) -> None
     assert environments == {"airflow-environment": [path], "task-environment": [path]}
 
 
+def test_the_project_s_variables_are_a_secret_that_every_pod_of_airflow_has(project_folder: Path) -> None:
+    (project_folder / ".env").write_text("TEAM_BUCKET=s3://team\n")
+    overlay = Overlay(project_folder, Settings())
+    secret = overlay.yaml("project-environment.yaml")
+    assert secret["stringData"] == {"TEAM_BUCKET": "s3://team"}
+    reference = {"secretRef": {"name": secret["metadata"]["name"]}}
+    assert reference in overlay.pod["spec"]["containers"][0]["envFrom"]
+    for component in ("scheduler", "webserver", "triggerer", "agent"):
+        (operations,) = overlay.patches("Deployment", component)
+        assert reference in [operation["value"] for operation in operations]
+    (project_folder / ".env").unlink()
+    bare = Overlay(project_folder, Settings())
+    assert not (bare.folder / "project-environment.yaml").exists()
+    assert "project-environment.yaml" not in bare.kustomization["resources"]
+
+
 def test_configuration_reaches_core_pods_and_task_pods(project_folder: Path) -> None:
     overlay = Overlay(project_folder, Settings(airflow=AirflowSettings(config={"core": {"parallelism": 7}})))
     assert "parallelism = 7\n" in (overlay.folder / "airflow.cfg.template").read_text(encoding="utf-8")
