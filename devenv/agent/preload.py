@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import threading
-from typing import Dict, Iterable, Iterator, List, Set
+from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from devenv.agent.places import Places
 
@@ -66,7 +66,7 @@ class Preload:
         before, last = _state(), len(sys.modules)
         with _one_thread(), contextlib.suppress(BaseException):  # the file that imports it shows why it fails
             importlib.import_module(name)
-        if _state() != before or self._has_own(last):
+        if _grew(before, _state()) or self._has_own(last):
             self._harmful.add(package_of(name))
             self._known = {one for one in self._known if package_of(one) not in self._harmful}
             if self.save():
@@ -131,7 +131,12 @@ def megabytes() -> float:
     return peak / 1024 if sys.platform != "darwin" else peak / 1_048_576
 
 
-def _state() -> List[object]:
+def _grew(before: Tuple[int, int, List[str]], now: Tuple[int, int, List[str]]) -> bool:
+    """Whether there are more threads or sockets, or other signal handlers; a thread that ended does no harm."""
+    return now[0] > before[0] or now[1] > before[1] or now[2] != before[2]
+
+
+def _state() -> Tuple[int, int, List[str]]:
     """Threads, sockets and signal handlers of this process."""
     handlers = [str(signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)]
     try:
@@ -143,7 +148,7 @@ def _state() -> List[object]:
         for number in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
                 sockets += os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
-    return [threads, sockets, handlers]
+    return threads, sockets, handlers
 
 
 @contextlib.contextmanager

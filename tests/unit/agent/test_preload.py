@@ -11,7 +11,7 @@ import pytest
 from devenv.agent.places import Places
 from devenv.agent.preload import Preload, package_of
 
-THREAD = "import threading\nended = threading.Event()\nthreading.Thread(target=ended.wait, daemon=True).start()\n"
+THREAD = "import threading\nended = threading.Event()\nwaiting = threading.Thread(target=ended.wait)\nwaiting.start()\n"
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def test_a_module_that_starts_a_thread_is_left_out_for_good(places: Places, tmp_
         assert not first.step()  # this process would have to be replaced
         assert threading.active_count() > before
     finally:
-        sys.modules["harmful_one"].ended.set()
+        harmful = sys.modules["harmful_one"]
+        harmful.ended.set()
+        harmful.waiting.join()
         for name in ("harmful_one", "harmful_one.part", "harmless_one"):
             sys.modules.pop(name, None)
     second = Preload(places, memory)
