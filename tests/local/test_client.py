@@ -218,6 +218,10 @@ def test_the_doctor_finds_a_copy_that_is_not_in_step(airflow_2: World) -> None:
 
 
 def test_the_doctor_finds_a_webserver_that_hangs_and_the_log_is_read_from_the_volume(airflow_2: World) -> None:
+    client = airflow_2.backend().airflow()
+    client.unpause("fails")
+    run_id = client.trigger("fails", {})  # its own run: others leave later ones, and it may be tried alone
+    assert client.wait_run("fails", run_id, seconds=180).state == "failed"
     page = airflow_2.process("webserver")
     import psutil
 
@@ -227,8 +231,8 @@ def test_the_doctor_finds_a_webserver_that_hangs_and_the_log_is_read_from_the_vo
     try:
         found = finding(airflow_2, "webserver")
         assert found.level == "failure"
-        lines = [line.text for line in task_logs(airflow_2.backend(), TaskLogQuery("fails", "explode"))]
-        assert any("no such table: orders" in line for line in lines)
+        lines = [line.text for line in task_logs(airflow_2.backend(), TaskLogQuery("fails", "explode", run_id))]
+        assert any("no such table: orders" in line for line in lines), lines
     finally:
         for process in family:
             os.kill(process.pid, signal.SIGCONT)
