@@ -44,6 +44,7 @@ from devenv.agent.problems import Problem, place, problem
 from devenv.agent.rehearsal import warm_up
 from devenv.agent.silenced import reported
 from devenv.agent.unseen import passes_safe_mode, why_no_dag
+from devenv.agent.warm_start import configuration_version
 
 _RESULT_LIMIT = 4_000_000
 _TOUCH_SECONDS = 3.0
@@ -675,18 +676,6 @@ def _has_safe_mode(options: Mapping[str, Any]) -> bool:
     on = bool(given if given is not None else conf.getboolean("core", "DAG_DISCOVERY_SAFE_MODE"))
     heuristic = conf.get("core", "might_contain_dag_callable", fallback="")
     return on and heuristic in ("", "airflow.utils.file.might_contain_dag_via_default_heuristic")
-
-
-def configuration_version() -> Tuple[Any, ...]:
-    """What a change of must start the warm process anew: airflow.cfg."""
-    path = os.environ.get("AIRFLOW_CONFIG") or os.path.join(
-        os.environ.get("AIRFLOW_HOME") or os.path.expanduser("~/airflow"), "airflow.cfg"
-    )
-    try:
-        now = os.stat(path)
-    except OSError:
-        return ()
-    return (now.st_mtime_ns, now.st_size)
 
 
 def main(path: str, options: Mapping[str, Any], ready: int) -> None:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import select
 import socket
-import subprocess
-import sys
 import threading
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, FrameError
+from devenv.agent.warm_start import connect
 
-_START_SECONDS = 180.0
 _BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the process is started again; from the start again once one lived for `_LASTING_SECONDS`."""
 _LASTING_SECONDS = 30.0
 MANY = 100
 """As many files in a batch are parsed after the batch, not beside it, and give way to later saves."""
-_PROGRAM = """\
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import devenv.agent.parser as parser
-sys.path.remove(sys.argv[1])
-sys.path[:] = [folder for folder in sys.path if folder]  # Airflow's own processes have no working folder there
-parser.main(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))
-"""
 
 
 class WarmProcess:
@@ -122,7 +110,7 @@ class WarmProcess:
             while not self._closed.wait(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)]):
                 attempt += 1
                 try:
-                    connection = self._connect()
+                    connection = connect("devenv.agent.parser", self._options)
                 except (OSError, RuntimeError) as error:
                     self._complain(str(error))
                     continue
@@ -199,110 +187,6 @@ class WarmProcess:
         payload = {"file": self._options["dags"], "problems": problems, "speaker": "agent"}
         self._out.send("verdict", json.dumps(payload).encode())
 
-    # Finding and starting
-
-    def _connect(self) -> socket.socket:
-        """A connection to a warm process that has Airflow imported.
-
-        Raises:
-            RuntimeError: it does not start; the text has its last words.
-            OSError: nor does it answer.
-        """
-        path = self._path()
-        with contextlib.suppress(OSError):
-            return _open(path)
-        self._end_others(path)
-        self._start(path)
-        return _open(path)
-
-    def _path(self) -> str:
-        """Where it listens: one per claim, program, options, Airflow configuration and set of packages."""
-        program, folder = program_place()
-        packages: List[Tuple[str, float]] = []
-        for place in sys.path:
-            with contextlib.suppress(OSError):
-                if place != program and "-packages" in place:
-                    packages.append((place, os.stat(place).st_mtime))
-        configuration = sorted(
-            (name, value) for name, value in os.environ.items() if name.startswith(("AIRFLOW", "PYTHON"))
-        )
-        whole = json.dumps(
-            [program, self._options, packages, configuration, sys.executable], sort_keys=True, default=str
-        )
-        claim = hashlib.sha256(json.dumps(self._options["folders"], sort_keys=True).encode()).hexdigest()[:8]
-        return os.path.join(folder, f"{claim}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.sock")
-
-    @staticmethod
-    def _end_others(path: str) -> None:
-        """Ends warm processes of the same claim with an older program or configuration."""
-        folder, name = os.path.split(path)
-        for other in os.listdir(folder):
-            if other.endswith(".sock") and other != name and other[:9] == name[:9]:
-                with contextlib.suppress(OSError):
-                    connection = _open(os.path.join(folder, other))
-                    connection.sendall(frames.encode("quit"))
-                    connection.close()
-
-    def _start(self, path: str) -> None:
-        program, _folder = program_place()
-        ready, signal_ready = os.pipe()
-        log_path = path + ".log"
-        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        variables = dict(os.environ)
-        variables["PYTHONDONTWRITEBYTECODE"] = "1"
-        variables.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")  # 3.x: Variables are read as in the dag-processor
-        if sys.platform == "darwin":
-            variables.update({"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"})
-        try:
-            subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, program, path, json.dumps(self._options), str(signal_ready)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=variables,
-                pass_fds=(signal_ready,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-            os.close(signal_ready)
-        try:
-            found, _, _ = select.select([ready], [], [], _START_SECONDS)
-            if not found or os.read(ready, 1) != b"1":
-                raise RuntimeError(f"the process that parses DAG files does not start: {_tail(log_path)}")
-        finally:
-            os.close(ready)
-
 
 def _reason(text: str) -> bytes:
     return json.dumps({"reason": text}).encode()
-
-
-def program_place() -> Tuple[str, str]:
-    """The path from which this program is imported, and a folder of ours for sockets."""
-    program = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return program, os.path.dirname(program)
-
-
-def _open(path: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            text = stream.read()[-8_000:].decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return "\n".join(_meaningful(text))[-1_500:]
-
-
-def _meaningful(text: str) -> Iterator[str]:
-    """The last lines, which say what went wrong."""
-    yield from [line for line in text.splitlines() if line.strip()][-6:]

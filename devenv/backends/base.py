@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from devenv.airflow.client import AirflowClient, TaskKey
     from devenv.airflow.rest import Credentials
     from devenv.boot.step import Step
+    from devenv.duplex import Duplex
     from devenv.events import LogLine, Reporter
     from devenv.sync.model import Listener, Target
     from devenv.vault.keeper import SeedKeeper
@@ -81,6 +82,23 @@ class Surroundings:
     key: tuple[object, ...]
 
 
+@dataclass(frozen=True)
+class TaskRunner:
+    """Where tasks run outside of the scheduler, for `devenv test`.
+
+    Attributes:
+        open: starts a session: `agent_command(module="tasks.session")`.
+        folders: synced root → where tasks see it.
+        linger: seconds for which the process that has Airflow loaded waits for the next run.
+        owner: a process whose end is its own, 0 for none.
+    """
+
+    open: Callable[[], Duplex]
+    folders: Mapping[str, str]
+    linger: float
+    owner: int = 0
+
+
 class Backend(Protocol):
     """One environment on one backend. Cheap to make; connects when something is asked."""
 
@@ -103,12 +121,13 @@ class Backend(Protocol):
     def status(self) -> EnvironmentStatus:
         """What exists now."""
 
-    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False, verdicts: bool = True) -> Target:
         """A new session to the DAG volume, by the transport of the settings.
 
         Args:
             listener: told of verdicts and of the session's end.
             take_over: use a volume that another environment filled, when nothing of it writes there now.
+            verdicts: have DAG files parsed.
         """
 
     def airflow(self) -> AirflowClient:
@@ -131,6 +150,16 @@ class Backend(Protocol):
             command: the program and its arguments.
             interactive: it inherits the standard streams of devenv, with a terminal where they are one; otherwise
                 its standard input is empty, and its output and errors are pipes for the caller.
+        """
+
+    def task_runner(self, report: Reporter) -> TaskRunner:
+        """Where tasks run outside of the scheduler: with the environment, secrets, resources and image of a task.
+
+        Args:
+            report: takes notices of what has to be made first.
+
+        Raises:
+            DevenvError: the environment does not run.
         """
 
     def seed_keeper(self) -> SeedKeeper:

@@ -142,8 +142,9 @@ class _Collector:
 
 
 def _parse(project: Project, python: Path, *, safe_mode: bool | None) -> dict[str, Verdict]:
+    from devenv.agent_program import agent_command
     from devenv.sync.model import TargetLost
-    from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+    from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
     from devenv.sync.targets.child import ChildDuplex
 
     folders = {root.name: str(root.folder) for root in roots_of(project)}

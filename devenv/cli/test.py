@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from devenv.cli.attached import run_inside
 from devenv.cli.completion import complete_dag, complete_task
-from devenv.cli.context import backend_from, project_from, session
+from devenv.cli.context import backend_from, console, project_from, reporter_from, session
 
-# Airflow 2.7's `tasks test` fails with NoReferencedTableError for `ab_user` where the day has no run yet, unless the
-# module that defines this table was imported.
-_TASKS_TEST = """\
-import sys
-try:
-    import airflow.auth.managers.fab.models
-except ImportError:
-    pass
-from airflow.__main__ import main
-sys.argv[0] = "airflow"
-sys.exit(main())
-"""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-# `dags test` ends with 0 before 2.11, also when a task fails: the run that it left says how it went.
-_DAGS_TEST = """\
-import sys
-from airflow.__main__ import main
-dag_id = sys.argv[1]
-sys.argv = ["airflow", "dags", "test", *sys.argv[2:]]
-code = 0
-try:
-    main()
-except SystemExit as end:
-    code = end.code or 0
-if not code:
-    from airflow.models import DagRun
-    from airflow.utils.session import create_session
-    with create_session() as session:
-        run = session.query(DagRun).filter(DagRun.dag_id == dag_id).order_by(DagRun.start_date.desc()).first()
-        code = 1 if run is not None and run.state == "failed" else 0
-sys.exit(code)
-"""
+    from devenv.backends.base import Backend
+    from devenv.project import Project
+    from devenv.tasks.model import RunRefused, TestRequest
+
+INTERRUPTED = 130
 
 
 def command(
@@ -51,39 +25,150 @@ def command(
     task: Annotated[
         str | None,
         typer.Argument(
-            metavar="TASK", help="Only this task, without what comes before it.", autocompletion=complete_task
+            metavar="TASK",
+            help="Only this task, with what came before it in the latest run.",
+            autocompletion=complete_task,
         ),
     ] = None,
-    date: Annotated[str, typer.Option(metavar="DATE", help="The logical date; without it, today.")] = "",
-    conf: Annotated[
-        str, typer.Option(metavar="JSON", help="The run's configuration, as in `devenv run`; not for a task.")
+    run: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="The run whose date, configuration and XComs the task gets.")
     ] = "",
-) -> int:
-    """Runs a DAG, or one task of it, once in the scheduler's place, without the scheduler and its executor.
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Run what comes before the task first, in a run of its own.")
+    ] = False,
+    map_index: Annotated[
+        int, typer.Option("--map-index", metavar="N", help="Only this one of a mapped task; without it, all.")
+    ] = -1,
+    date: Annotated[str, typer.Option(metavar="DATE", help="The logical date; without it, now or the run's.")] = "",
+    conf: Annotated[
+        str,
+        typer.Option(metavar="JSON", help="The run's configuration: a JSON object, @FILE, or - for standard input."),
+    ] = "",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="End the run after this long.", min=1.0, max=86_400.0)
+    ] = 3_600.0,
+) -> None:
+    """Runs a DAG, or one task of it, once: at once, without the scheduler and its executor, and without a trace.
 
-    The output is the tasks' own; a task that fails ends it with exit code 1.
+    The files are taken as they were saved last. Each task is tried once; its lines come as it writes them, then its
+    state, its XComs, and its error with the place in your code. With -v, also what Airflow says of its own work. The
+    run has a database of its own, so that nothing of it is left in Airflow. Exit code 1 when a task fails, 130 after
+    Ctrl-C.
 
     Examples:
       devenv test sales
-      devenv test sales load --date 2026-01-31
+      devenv test sales load
+      devenv test sales load --from-start --date 2026-01-31
     """
-    import json
-
-    from devenv.airflow.releases import Release
     from devenv.airflow.runs import parse_date
     from devenv.cli.run import read_conf
-    from devenv.errors import UsageError
 
-    now = session().environment.now()
-    when = parse_date(date, "--date").isoformat() if date else time.strftime("%Y-%m-%d", time.gmtime(now))
-    configuration = read_conf(conf)
-    if task and configuration:
-        raise UsageError("--conf is for a whole DAG; one task runs without a configuration", hint=f"devenv test {dag}")
+    when = parse_date(date, "--date").isoformat() if date else ""
+    configuration = read_conf(conf) if conf else None
     project = project_from()
     backend = backend_from(project)
-    if task:
-        return run_inside(backend, "scheduler", ["python", "-c", _TASKS_TEST, "tasks", "test", dag, task, when])
-    given = ["--conf", json.dumps(configuration)] if configuration else []
-    if Release(project.settings.airflow.version).is_3:
-        return run_inside(backend, "scheduler", ["airflow", "dags", "test", *given, dag, when])
-    return run_inside(backend, "scheduler", ["python", "-c", _DAGS_TEST, dag, *given, dag, when])
+    bring_in_step(project, backend)
+    request = request_of(project, dag, task or "")
+    request = _with(request, run=run, from_start=from_start, map_index=map_index, date=when)
+    request = _with_conf(request, configuration)
+    raise typer.Exit(run_once(backend, request, seconds=timeout))
+
+
+def _with(request: TestRequest, *, run: str, from_start: bool, map_index: int, date: str) -> TestRequest:
+    from dataclasses import replace
+
+    from devenv.errors import UsageError
+
+    if (run or from_start or map_index >= 0) and not request.task_id:
+        raise UsageError(
+            "--run, --from-start and --map-index are for one task", hint=f"devenv test {request.dag_id} TASK"
+        )
+    if run and from_start:
+        raise UsageError("--run takes what a run has pushed, and --from-start makes a new run", hint="name one of them")
+    return replace(request, run_id=run, from_start=from_start, map_index=map_index, date=date)
+
+
+def _with_conf(request: TestRequest, conf: dict[str, object] | None) -> TestRequest:
+    from dataclasses import replace
+
+    return request if conf is None else replace(request, conf=conf)
+
+
+def request_of(project: Project, dag_id: str, task_id: str) -> TestRequest:
+    """What a project's DAG needs to run, whatever else is asked."""
+    from devenv import dag_environment
+    from devenv.airflow import runs
+    from devenv.journal import files_that_make
+    from devenv.tasks.model import TestRequest
+
+    root = project.dag_folder.name if project.dag_folder.name == "dags" else "dags"
+    files = [*files_that_make(project.state_folder, dag_id)]
+    files += [f"{root}/{name}" for name in runs.files_naming(project.dag_folder, dag_id) if name.endswith(".py")]
+    return TestRequest(
+        dag_id,
+        task_id,
+        files=tuple(dict.fromkeys(files)),
+        variables=dag_environment.variables(project),
+        verbose=session().verbose > 0,
+        vault_mount=project.settings.vault.mount,
+    )
+
+
+def bring_in_step(project: Project, backend: Backend) -> None:
+    """Syncs once where no watch does: what runs is what was saved last."""
+    import functools
+
+    from devenv.sync.lock import AlreadyWatched, WatchLock, holder
+    from devenv.sync.loop import SyncLoop
+    from devenv.sync.model import TargetLost
+    from devenv.sync.roots import require_dag_folder
+    from devenv.tasks.errors import TaskProcessFailed
+
+    require_dag_folder(project)
+    if holder(project.state_folder) is not None:
+        return
+    out = console()
+    opened = functools.partial(backend.open_target, verdicts=False)
+    try:
+        with WatchLock(project.make_state_folder(), project.environment.now):
+            SyncLoop(project, opened, lambda _event: None, confirm_deletes=out.confirm if out.can_ask else None).once()
+    except AlreadyWatched:
+        return  # a watch began just now
+    except TargetLost as error:
+        raise TaskProcessFailed(f"the DAG folder cannot be synced: {error}", hint="devenv sync") from error
+
+
+def run_once(backend: Backend, request: TestRequest, *, seconds: float) -> int:
+    """Runs once and prints what happens; returns the exit code."""
+    from devenv.cli.test_screen import Screen
+    from devenv.logs.scrub import Scrubber
+    from devenv.tasks.session import TaskSession
+
+    screen = Screen(console(), request, Scrubber(backend.known_secrets()))
+    tasks = TaskSession(backend.task_runner(reporter_from()))
+    try:
+        code = screen.follow(tasks, seconds=seconds)
+    finally:
+        tasks.close()
+    if screen.refused is not None:
+        raise _refusal(request, screen.refused)
+    return code
+
+
+def _refusal(request: TestRequest, refused: RunRefused) -> Exception:
+    import difflib
+
+    from devenv.airflow.client import DagBroken
+    from devenv.tasks.errors import NothingToTest
+
+    if refused.reason == "broken":
+        return DagBroken(f"{refused.message}, so {request.dag_id} cannot run", hint=f"devenv check {refused.file}")
+    asked = request.task_id if refused.reason == "task" else request.dag_id
+    near: Sequence[str] = difflib.get_close_matches(asked, refused.known, 1)
+    if near:
+        words = ["devenv", "test", near[0]] if refused.reason == "dag" else ["devenv", "test", request.dag_id, near[0]]
+        return NothingToTest(refused.message, hint=" ".join(words))
+    if refused.reason == "task" and refused.known:
+        return NothingToTest(refused.message, hint=f"one of {', '.join(refused.known[:12])}")
+    hint = f"devenv test {request.dag_id} {request.task_id} --from-start" if request.task_id else "devenv dags"
+    return NothingToTest(refused.message, hint=hint)

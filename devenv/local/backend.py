@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from devenv import process
 from devenv.airflow.releases import Release
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery, Surroundings
+from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery, Surroundings, TaskRunner
 from devenv.events import LogLine, Notice, Reporter
 from devenv.local.errors import NotRunning
 from devenv.local.session import LocalSession
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from devenv.vault.keeper import SeedKeeper
     from devenv.vault.staleness import StalePod
 
+_LINGER_SECONDS = 1_800.0
+"""How long the process that runs tasks waits for the next."""
 _HEALTH: dict[str, Health] = {"running": "running", "waiting": "starting", "looping": "failed", "stopped": "stopped"}
 
 
@@ -92,6 +94,27 @@ class LocalBackend:
         from devenv.local import steps
 
         return [str(path) for path in steps.removed_paths(self._session) if path.exists()]
+
+    def task_runner(self, report: Reporter) -> TaskRunner:  # noqa: ARG002 (nothing has to be made)
+        """See `Backend`: a process of its own on this machine, which ends with the environment."""
+        from devenv.agent_program import agent_command
+        from devenv.local import airflow_processes
+        from devenv.sync.roots import roots_of
+        from devenv.sync.targets.child import ChildDuplex
+
+        session = self._session
+        answer = session.answer()
+        if answer is None:
+            raise NotRunning("the environment is stopped", hint="devenv up")
+        python, claim = session.python(), session.places.claim
+        variables = airflow_processes.variables(self._project, session.places, python)
+        command = agent_command(str(python), module="tasks.session")
+        return TaskRunner(
+            open=lambda: ChildDuplex(command, variables=variables, cwd=session.places.airflow_home),
+            folders={root.name: str(claim / root.name) for root in roots_of(self._project)},
+            linger=_LINGER_SECONDS,
+            owner=answer.pid,
+        )
 
     def seed_keeper(self) -> SeedKeeper:
         """See `Backend`: the file on this machine, which the seeder reads."""
@@ -172,11 +195,12 @@ class LocalBackend:
         versions = {"airflow": release.version}
         return EnvironmentStatus("local", self._project.identifier, state, parts, urls, versions)
 
-    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False, verdicts: bool = True) -> Target:
         """See `Backend`: the agent as a child process, on the claim in `.devenv/`."""
+        from devenv.agent_program import agent_command
         from devenv.local import airflow_processes
         from devenv.sync.roots import roots_of
-        from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+        from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
         from devenv.sync.targets.child import ChildDuplex
 
         session, settings = self._session, self._project.settings
@@ -188,6 +212,7 @@ class LocalBackend:
         options = AgentOptions(
             claim=str(claim),
             airflow=str(claim),
+            verdicts=verdicts,
             check=settings.check,
             take_over=take_over,
             vault_mount=settings.vault.mount,

@@ -31,7 +31,7 @@ class AgentSessions:
         self._backend = backend
         self._sessions: deque[tuple[float, str]] = deque(maxlen=_SESSIONS)
 
-    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False, verdicts: bool = True) -> Target:
         """See `Backend`; `kubectl cp`, with a notice, where sessions to one and the same pod keep breaking."""
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimBusy, Owner
@@ -56,6 +56,7 @@ class AgentSessions:
         options = AgentOptions(
             claim="/devenv/claim",
             airflow="/opt/airflow",
+            verdicts=verdicts,
             check=settings.check,
             take_over=take_over,
             vault_mount=settings.vault.mount,
@@ -84,9 +85,9 @@ class AgentSessions:
 
     def _agent_session(self) -> Duplex:
         """A session beside the DAG volume: the WebSocket, or, with a notice, kubectl's where that is not possible."""
+        from devenv.agent_program import agent_command
         from devenv.cluster.exec import exec_duplex
         from devenv.cluster.kubectl import KubectlDuplex
-        from devenv.sync.targets.agent import agent_command
 
         variables = self._backend.project.environment.variables
         try:

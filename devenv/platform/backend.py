@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from devenv import ports, process
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, LogQuery, Surroundings
+from devenv.backends.base import Component, EnvironmentStatus, LogQuery, Surroundings, TaskRunner
 from devenv.cluster.errors import ClusterError, ClusterUnreachable, ContextMissing
 from devenv.cluster.kinds import starts_pods
 from devenv.cluster.objects import ENVIRONMENT_LABEL, Object, Objects, component_of, environment_of
@@ -408,9 +408,17 @@ class PlatformBackend(ABC):
             raise NotDeployed(f"No pod of {component} runs", hint="`devenv status` says why; `devenv up` starts it.")
         return str(min(running, key=lambda pod: diagnose(pod) is not None)["metadata"]["name"])
 
-    def open_target(self, listener: Listener, *, take_over: bool = False) -> Target:
+    def open_target(self, listener: Listener, *, take_over: bool = False, verdicts: bool = True) -> Target:
         """See `Backend`."""
-        return self._agent_sessions.open_target(listener, take_over=take_over)
+        return self._agent_sessions.open_target(listener, take_over=take_over, verdicts=verdicts)
+
+    def task_runner(self, report: Reporter) -> TaskRunner:
+        """See `Backend`: a pod made from the task pods' template."""
+        from devenv.platform.task_runner import task_runner
+
+        if reason := self.stopped():
+            raise NotDeployed(f"the environment is {reason}", hint="devenv up")
+        return task_runner(self, report)
 
     def seed_keeper(self) -> SeedKeeper:
         """See `Backend`: the file on the laptop and the Secret in the cluster."""

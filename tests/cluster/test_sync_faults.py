@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from devenv.agent_program import agent_command
 from devenv.cluster.exec import exec_duplex
 from devenv.duplex import DuplexClosed
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
@@ -25,7 +26,7 @@ from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
 from devenv.sync.model import Listener, Root, Target
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, JobIsWriting, Owner, agent_command
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, JobIsWriting, Owner
 from devenv.sync.watch import NativeWatcher
 from tests.support.sync import Watching, project_at, tree
 from tests.support.volume import (

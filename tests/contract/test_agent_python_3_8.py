@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from devenv import process
+from devenv.agent_program import agent_command, program
 from devenv.sync.model import Batch, Entry, Put
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command, program
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
 from devenv.sync.targets.child import ChildDuplex
 from devenv.verdict import Verdict
 

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from devenv.agent_program import agent_command
 from devenv.events import ConnectionChanged, FileSynced, Notice, WatchStarted
 from devenv.resources import platform_folder
 from devenv.sync.ignore import Ignore
 from devenv.sync.loop import SyncLoop
 from devenv.sync.model import Batch, Capabilities, Entry, Listener, Root, Target, TargetLost
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner, agent_command
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, ClaimInUse, Owner
 from devenv.sync.targets.child import ChildDuplex
 from devenv.sync.targets.configmap import ConfigMapTarget
 from devenv.sync.targets.folder import FolderTarget

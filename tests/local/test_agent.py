@@ -14,10 +14,11 @@ import pytest
 
 from devenv import process
 from devenv.agent.warm import MANY
+from devenv.agent_program import agent_command
 from devenv.environment import Environment
 from devenv.settings.schema import CheckSettings
 from devenv.sync.model import Batch, Entry, Put
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
 from devenv.sync.targets.child import ChildDuplex
 from devenv.verdict import Verdict
 

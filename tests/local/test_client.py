@@ -168,6 +168,47 @@ def test_an_airflow_that_answers_with_errors_is_not_up(airflow_2: World) -> None
     require_answers(session)
 
 
+PUSHES = """
+from datetime import datetime
+from airflow.decorators import dag, task
+from airflow.models import Variable
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False)
+def pushes():
+    @task
+    def first(dag_run=None):
+        return {"day": dag_run.conf.get("day", "none")}
+    @task
+    def second(found):
+        print("found", found, "in", Variable.get("kept_in_the_database"))
+    second(first())
+
+pushes()
+"""
+
+
+def test_a_task_gets_what_the_latest_run_pushed_and_leaves_nothing(airflow_2: World, client: AirflowClient) -> None:
+    airflow_2.write("pushes.py", PUSHES)
+    eventually(lambda: client.find_dag("pushes"))
+    client.unpause("pushes")
+    devenv(airflow_2, "airflow", "variables", "set", "kept_in_the_database", "the shop")
+    days = {day: client.trigger("pushes", {"day": day}) for day in ("monday", "tuesday")}
+    for run_id in days.values():
+        assert client.wait_run("pushes", run_id, seconds=180).state == "success"
+    count = "select (select count(*) from dag_run) || ' ' || (select count(*) from task_instance)"
+    before = devenv(airflow_2, "psql", "-At", "-c", f"{count} || ' ' || (select count(*) from xcom)").output
+    latest = devenv(airflow_2, "test", "pushes", "second")
+    assert (latest.code, "found {'day': 'tuesday'} in the shop" in latest.output) == (0, True), latest.output
+    named = devenv(airflow_2, "test", "pushes", "second", "--run", days["monday"])
+    assert (named.code, "found {'day': 'monday'} in the shop" in named.output) == (0, True), named.output
+    whole = devenv(airflow_2, "test", "pushes", "--conf", '{"day": "sunday"}')
+    assert (whole.code, "found {'day': 'sunday'} in the shop" in whole.output) == (0, True), whole.output
+    unknown = devenv(airflow_2, "test", "pushes", "secnd")
+    assert (unknown.code, "DEVENV-740" in unknown.errors, "pushes second" in unknown.errors) == (2, True, True)
+    after = devenv(airflow_2, "psql", "-At", "-c", f"{count} || ' ' || (select count(*) from xcom)").output
+    assert after == before
+
+
 def test_what_runs_inside_a_component(airflow_2: World) -> None:
     tested = devenv(airflow_2, "test", "fails", "fine", "--date", "2026-04-04")
     assert (tested.code, "on 2026-04-04" in tested.output + tested.errors) == (0, True), tested.errors[-3000:]

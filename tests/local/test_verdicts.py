@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from devenv import process
+from devenv.agent_program import agent_command
 from devenv.environment import Environment
 from devenv.settings.schema import CheckSettings
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
 from devenv.sync.targets.child import ChildDuplex
 from devenv.verdict import Verdict
 

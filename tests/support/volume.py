@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from devenv.agent_program import agent_command
 from devenv.cluster.connection import Cluster
 from devenv.cluster.errors import ClusterError
 from devenv.cluster.exec import exec_duplex, run_in_pod
@@ -22,7 +23,7 @@ from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
 from devenv.resources import platform_folder
 from devenv.sync.model import Capabilities, Listener, Target, TargetLost
-from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner, agent_command
+from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
 from devenv.sync.targets.configmap import ConfigMapTarget
 from devenv.sync.targets.kubectl_cp import KubectlCopyTarget
 

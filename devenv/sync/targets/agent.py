@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import itertools
 import json
 import operator
 import queue
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
+from devenv.agent_program import program, sent
 from devenv.duplex import Duplex, DuplexClosed
 from devenv.errors import PlatformError, RefusedError
 from devenv.foreign_text import clean
@@ -38,31 +36,6 @@ from devenv.sync.model import (
 )
 from devenv.verdict import Verdict
 
-# An exec command travels in a URL, so this must stay short; the program itself follows on standard input.
-_BOOTSTRAP = """\
-import hashlib,os,stat,struct,sys,tempfile
-def r(n):
- b=b''
- while len(b)<n:
-  d=os.read(0,n-len(b))
-  if not d:sys.exit('devenv-agent: the program did not arrive')
-  b+=d
- return b
-z=r(struct.unpack('>I',r(4))[0])
-u=os.getuid()
-f=os.path.join(tempfile.gettempdir(),'devenv-agent-%d'%u)
-os.makedirs(f,0o700,exist_ok=True)
-s=os.lstat(f)
-if not stat.S_ISDIR(s.st_mode) or s.st_uid!=u or s.st_mode&63:f=tempfile.mkdtemp()
-p=os.path.join(f,hashlib.sha256(z).hexdigest()[:16]+'.zip')
-if not os.path.exists(p):
- t='%s.%d'%(p,os.getpid())
- with open(t,'wb') as o:o.write(z)
- os.replace(t,p)
-sys.path.insert(0,p)
-from devenv.agent.session import main
-main()
-"""
 _CHUNK = 262_144
 _FLUSH = 262_144
 _TICK_SECONDS = 0.5
@@ -156,25 +129,6 @@ class Deadlines:
     answer: float = 120.0
 
 
-@functools.cache
-def program() -> bytes:
-    """The agent as a zip of its modules; the same bytes as long as they are the same."""
-    folder = Path(frames.__file__).resolve().parent
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("devenv/__init__.py"), "")
-        for module in sorted(folder.glob("*.py")):
-            entry = zipfile.ZipInfo(f"devenv/agent/{module.name}")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, module.read_bytes())
-    return packed.getvalue()
-
-
-def agent_command(python: str = "python3", *, module: str = "session") -> list[str]:
-    """What to run beside the volume: a Python that reads the agent from its standard input, and runs this module."""
-    return [python, "-u", "-c", _BOOTSTRAP.replace("devenv.agent.session", f"devenv.agent.{module}")]
-
-
 class AgentTarget:
     """A session with the agent; see `devenv.sync.model.Target`."""
 
@@ -239,7 +193,7 @@ class AgentTarget:
         hello = frames.encode(
             "hello", protocol=frames.PROTOCOL, owner=asdict(owner), roots=list(roots), options=_plain(options)
         )
-        self._send(len(body).to_bytes(4, "big") + body + hello)
+        self._send(sent(body) + hello)
         try:
             answer = self._welcome.get(timeout=self._deadlines.start)
         except queue.Empty:

@@ -18,6 +18,7 @@ from typing import Any, cast, get_args
 
 from devenv import process
 from devenv.agent.once import MARK
+from devenv.agent_program import agent_command, program, sent
 from devenv.foreign_text import clean
 from devenv.sync.model import Ack, Batch, Capabilities, Entry, JobIsWriting, Manifest, Put, SchedulerReport, TargetLost
 from devenv.sync.targets.agent import (
@@ -27,8 +28,6 @@ from devenv.sync.targets.agent import (
     ClaimInUse,
     Owner,
     Reason,
-    agent_command,
-    program,
 )
 
 _SECONDS = 300.0
@@ -133,8 +132,7 @@ class KubectlCopyTarget:
             ClaimInUse, JobIsWriting, AgentBroken: the claim cannot be used.
             TargetLost: kubectl or the pod failed.
         """
-        body = program()
-        stdin = len(body).to_bytes(4, "big") + body + json.dumps({**self._common, **request}).encode()
+        stdin = sent(program()) + json.dumps({**self._common, **request}).encode()
         command = ["exec", "-i", self._pod(), "-c", self._container, "--", *agent_command(module="once")]
         output = self._run(command, stdin)
         try:

@@ -1,0 +1,186 @@
+"""The life of the process that one test run has: what it may use, where its output goes, and what it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
+
+from devenv.agent.ignored import Patterns
+from devenv.agent.parse import Release, Task, parse
+from devenv.agent.places import Places
+from devenv.agent.problems import Problem, from_exception
+from devenv.agent.tasks.execution import Request, execute
+from devenv.agent.tasks.log_output import log_to_output, masked
+from devenv.agent.tasks.outcome import Events, Refusal
+from devenv.agent.tasks.private_database import PrivateDatabase
+
+FAILED = 1
+REFUSED = 2
+_SECONDS_TO_FIND = 60.0
+_PARSE_SECONDS = 30.0
+
+
+def begin(result: int, output: int, files: List[int]) -> None:
+    """Makes the process that was just forked a world of its own: a process group, streams, nothing inherited.
+
+    Args:
+        result: where events go.
+        output: what becomes standard output and error.
+        files: descriptors of the parent that must not stay open.
+    """
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for file in files:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+    os.set_inheritable(result, False)
+    with contextlib.suppress(OSError):  # where memory ends, this process does, not the one that it was forked from
+        with open("/proc/self/oom_score_adj", "w") as stream:
+            stream.write("1000")
+
+
+class Warm(NamedTuple):
+    """What the process that forks has ready for each run.
+
+    Attributes:
+        release: the Airflow that is imported.
+        places: the synced roots.
+        template: the release's empty database.
+        configured: the URL of the metadata database that Airflow is configured with.
+    """
+
+    release: Release
+    places: Places
+    template: str
+    configured: str
+
+
+def live(warm: Warm, asked: Mapping[str, Any], database: str, result: int) -> None:
+    """Runs what was asked for, and ends the process: 0, 1 when a task failed, 2 when it could not begin.
+
+    Args:
+        warm: what is ready.
+        asked: the fields of `Request`; `files` (where the DAG may be made, likeliest first), `variables` (of the
+            environment), `verbose`, `vault_mount`.
+        database: where this run's copy of the template goes.
+        result: the descriptor for events.
+    """
+    release, places = warm.release, warm.places
+    events = Events(result)
+    code = FAILED
+    try:
+        os.environ.update({str(name): str(value) for name, value in dict(asked.get("variables") or {}).items()})
+        os.environ["AIRFLOW_TEST_MODE"] = "True"
+        if places.dag_folder not in sys.path:  # as in a task's process; a trigger is imported by its module's name
+            sys.path.append(places.dag_folder)
+        log_to_output(verbose=bool(asked.get("verbose")))
+        request = Request(**{name: asked[name] for name in Request._fields if asked.get(name) is not None})
+        private = PrivateDatabase(warm.template, database, warm.configured)
+        private.copy()
+        finder = _Finder(release, places, asked)
+        dag, bag, file = finder.find(request.dag_id)
+        events.send("dag", file=file)
+
+        def explain(error: BaseException) -> Problem:
+            found = from_exception(
+                error, places, main=file, missing=(), vault_mount=finder.vault_mount, version=release.version
+            )
+            return {**found, "rule": "task-failed"}
+
+        driver: Any
+        if release.version >= (3,):
+            from devenv.agent.tasks.airflow_3 import Airflow3
+
+            driver = Airflow3(bag)
+        else:
+            from devenv.agent.tasks.airflow_2 import Airflow2
+
+            driver = Airflow2()
+        with masked():
+            code = 0 if execute(driver, dag, request, private, events=events, explain=explain) else FAILED
+    except Refusal as refusal:
+        events.send("refused", reason=refusal.reason, message=str(refusal), hint=refusal.hint, **refusal.fields)
+        code = REFUSED
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        events.send("broke", message=f"{type(error).__name__}: {error}")
+        code = FAILED
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class _Finder:
+    """Finds the file that makes a DAG."""
+
+    def __init__(self, release: Release, places: Places, asked: Mapping[str, Any]) -> None:
+        self._release = release
+        self._places = places
+        self._hints = [str(name) for name in asked.get("files") or ()]
+        self.vault_mount = str(asked.get("vault_mount") or "secret")
+
+    def find(self, dag_id: str) -> Any:
+        """The DAG, the DagBag of its file alone, and the file's name.
+
+        Raises:
+            Refusal: no file makes it, or the one that does is broken.
+        """
+        until = time.monotonic() + _SECONDS_TO_FIND
+        broken: Dict[str, str] = {}
+        known: List[str] = []
+        tried = set()
+        for file in self._candidates(dag_id):
+            if file in tried or time.monotonic() > until:
+                continue
+            tried.add(file)
+            bag = self._release.dag_bag(os.devnull, collect_dags=False, **self._release.options)
+            bag.process_file(self._places.path(file), only_if_updated=False, safe_mode=False)
+            if dag_id in bag.dags:
+                return bag.dags[dag_id], bag, file
+            known += bag.dags
+            for text in bag.import_errors.values():
+                broken[file] = text
+            if broken and file in self._hints:
+                break
+        named = [file for file in broken if file in self._hints or dag_id in self._places.text(file)]
+        if named:
+            problems = self._problems(named[0])
+            raise Refusal("broken", f"{named[0]} does not parse", "devenv check", file=named[0], problems=problems)
+        others = f"; {', '.join(sorted(broken)[:5])} may, and does not parse" if broken else ""
+        raise Refusal("dag", f"no DAG file makes {dag_id!r}{others}", dags=sorted(set(known)))
+
+    def _candidates(self, dag_id: str) -> Iterator[str]:
+        """The named files, those that have the id in their text, then all others."""
+        yield from (name for name in self._hints if os.path.isfile(self._places.path(name)))
+        patterns = Patterns(self._places, self._release.version)
+        found = []
+        for folder, below, names in os.walk(self._places.dag_folder, followlinks=True):
+            below[:] = sorted(name for name in below if not name.startswith((".", "__")))
+            found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
+        files = [name for name in map(self._places.name, found) if name is not None and patterns.hides(name) is None]
+        naming = [file for file in files if dag_id in self._places.text(file)]
+        yield from naming
+        yield from files
+
+    def _problems(self, file: str) -> List[Problem]:
+        task = Task(file, _PARSE_SECONDS, safe_mode=False, check={}, vault_mount=self.vault_mount)
+        return list(parse(self._release, self._places, task)["problems"])

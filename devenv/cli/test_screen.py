@@ -1,0 +1,164 @@
+"""What `devenv test` shows of a run, as it happens."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from devenv.events import Notice
+from devenv.tasks.model import Printed, RunEnded, RunMade, RunRefused, TaskBegan, TaskEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from devenv.console.console import Console
+    from devenv.logs.scrub import Scrubber
+    from devenv.tasks.model import RunEvent, TestRequest
+    from devenv.tasks.session import TaskSession
+
+_MARKS = {"success": ("✓", "green"), "skipped": ("○", "yellow"), "failed": ("✗", "bold red")}
+_LINE_LIMIT = 65_536
+_INTERRUPTED = 130
+_TIMED_OUT = 1
+
+
+class Screen:
+    """Prints the events of one run.
+
+    Attributes:
+        refused: why the run could not begin; None when it did.
+    """
+
+    def __init__(self, out: Console, request: TestRequest, scrub: Scrubber) -> None:
+        """Takes the console, what was asked for, and what blanks secrets."""
+        self._out = out
+        self._request = request
+        self._scrub = scrub
+        self._partial = b""
+        self._states: Counter[str] = Counter()
+        self.refused: RunRefused | None = None
+
+    def follow(self, tasks: TaskSession, *, seconds: float) -> int:
+        """Runs what was asked for to its end, and returns the exit code; Ctrl-C ends the run, twice at once."""
+        overdue = threading.Event()
+
+        def end() -> None:
+            overdue.set()
+            tasks.interrupt()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        interrupted = False
+        events = tasks.run(self._request)
+        ended = RunEnded(1)
+        try:
+            while True:
+                try:
+                    event = self._show_next(events)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    tasks.interrupt()
+                    events = tasks.rest()
+                    continue
+                if event is None:
+                    break
+                if isinstance(event, RunEnded):
+                    ended = event
+        finally:
+            timer.cancel()
+        self._flush()
+        if self.refused is not None:
+            return 2
+        if interrupted:
+            self._out.print(f"{self._request.dag_id} was interrupted")
+            return _INTERRUPTED
+        return self._summary(ended, f" after {seconds:.0f} s" if overdue.is_set() else "")
+
+    def _show_next(self, events: Iterator[RunEvent]) -> RunEvent | None:
+        event = next(events, None)
+        if isinstance(event, Printed):
+            self._print(event.data)
+        elif event is not None:
+            self._flush()
+            self._show(event)
+        return event
+
+    def _show(self, event: RunEvent) -> None:
+        from rich.text import Text
+
+        if isinstance(event, RunMade):
+            self._out.record("test.started", {"dag_id": self._request.dag_id, **asdict(event)})
+            about = "as in" if event.existing else "run"
+            self._out.print(Text(f"{self._request.dag_id}  {about} {event.run_id}", "dim"))
+            if event.bare:
+                said = f"{self._request.dag_id} has no run yet, so the task finds no XComs of the tasks before it"
+                hint = f"devenv test {self._request.dag_id} {self._request.task_id} --from-start"
+                self._out.report(Notice("warning", said, hint))
+        elif isinstance(event, TaskBegan):
+            self._out.record("test.task_started", asdict(event))
+            name = event.task_id if event.map_index < 0 else f"{event.task_id}[{event.map_index}]"
+            self._out.print(Text.assemble(("▶ ", "cyan"), (name, "bold")))
+        elif isinstance(event, TaskEnded):
+            self._show_end(event)
+        elif isinstance(event, RunRefused):
+            self.refused = event
+            for problem in event.problems:
+                if problem.severity == "error":
+                    self._out.print(*self._out.renderer.problem(problem, event.file))
+
+    def _show_end(self, event: TaskEnded) -> None:
+        from rich.text import Text
+
+        self._states[event.state] += 1
+        self._out.record("test.task_finished", asdict(event))
+        mark, style = _MARKS.get(event.state, ("○", "yellow"))
+        line = Text.assemble((mark, style), " ", (event.name, "bold"))
+        if event.state != "success":
+            line.append(f"  {event.state.replace('_', ' ')}", style)
+        if event.seconds:
+            line.append(f"  {event.seconds:.2f} s", "dim")
+        for key, value in event.xcoms.items():
+            line.append(f"\n  {key} = {self._scrub(value)}", "dim")
+        self._out.print(*line.split("\n"))
+        if event.problem is not None:
+            self._out.print(*self._out.renderer.problem(event.problem))
+
+    def _print(self, data: bytes) -> None:
+        lines = (self._partial + data).split(b"\n")
+        self._partial = lines.pop()
+        for line in lines:
+            self._line(line)
+        if len(self._partial) > _LINE_LIMIT:
+            self._flush()
+
+    def _flush(self) -> None:
+        """What was printed without an end of its line."""
+        if self._partial:
+            self._line(self._partial)
+            self._partial = b""
+
+    def _line(self, line: bytes) -> None:
+        text = self._scrub(line.decode("utf-8", "replace").rstrip("\r"))
+        self._out.record("test.output", {"text": text})
+        self._out.print(f"  {text}")
+
+    def _summary(self, ended: RunEnded, late: str) -> int:
+        from rich.text import Text
+
+        dag_id = self._request.dag_id
+        if ended.signal or late:
+            how = f"was ended{late}" if late else f"was ended by {ended.signal}"
+            hint = "  (out of memory?)" if ended.signal == "SIGKILL" and not late else ""
+            self._out.record("test.finished", {"dag_id": dag_id, "state": "failed", "signal": ended.signal})
+            self._out.print(Text(f"{dag_id} {how}{hint}", "bold red"))
+            return _TIMED_OUT
+        state = "success" if ended.code == 0 else "failed"
+        self._out.record("test.finished", {"dag_id": dag_id, "state": state, "tasks": dict(self._states)})
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self._states.items())
+        style = "green" if ended.code == 0 else "bold red"
+        verb = "passed" if ended.code == 0 else "failed"
+        self._out.print(Text(f"{dag_id} {verb}: {counts or 'no task ran'}", style))
+        return 0 if ended.code == 0 else 1

@@ -1,0 +1,1 @@
+"""Running tasks outside of the scheduler, on the laptop's side: `devenv test`."""

@@ -1,0 +1,156 @@
+"""One session to the process that runs tasks: asks for a run and passes on what it tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from devenv.agent import frames
+from devenv.agent.frames import Decoder, Frame, FrameError
+from devenv.agent_program import program, sent
+from devenv.duplex import DuplexClosed
+from devenv.foreign_text import clean
+from devenv.tasks.errors import TaskProcessFailed
+from devenv.tasks.model import (
+    Printed,
+    RunEnded,
+    RunEvent,
+    RunMade,
+    RunRefused,
+    TaskBegan,
+    TaskEnded,
+    TestRequest,
+)
+from devenv.verdict import Problem
+
+if TYPE_CHECKING:
+    from devenv.backends.base import TaskRunner
+
+MODULE = "tasks.session"
+_NAMES_LIMIT = 200
+
+
+class TaskSession:
+    """Runs may be asked for one after the other; a run ends with its session."""
+
+    def __init__(self, runner: TaskRunner) -> None:
+        """Opens the session; the process is started where it does not run, which takes some seconds.
+
+        Raises:
+            TaskProcessFailed: it cannot be reached.
+        """
+        self._frames: list[Frame] = []
+        self._decoder = Decoder(preamble=True)
+        try:
+            self._duplex = runner.open()
+        except DuplexClosed as error:
+            raise TaskProcessFailed(f"no session to the process that runs tasks: {error}", hint="devenv up") from error
+        hello = frames.encode("hello", folders=dict(runner.folders), linger=runner.linger, owner=runner.owner)
+        try:
+            self._duplex.write(sent(program()) + hello)
+            first = self._next()
+        except BaseException as error:
+            self._duplex.close()
+            if isinstance(error, DuplexClosed):
+                raise _failed(str(error)) from error
+            raise
+        if first.type != "ready":
+            self._duplex.close()
+            raise _failed(clean(first.fields.get("message", ""), 4_000))
+
+    def run(self, request: TestRequest) -> Iterator[RunEvent]:
+        """What happens, until the run has ended; the last event is `RunEnded`.
+
+        Raises:
+            TaskProcessFailed: the process ended first.
+        """
+        try:
+            self._duplex.write(frames.encode("run", json.dumps(asdict(request)).encode()))
+        except DuplexClosed as error:
+            raise _failed(str(error)) from error
+        yield from self.rest()
+
+    def rest(self) -> Iterator[RunEvent]:
+        """What a run tells from now on, for one that was interrupted while it was read.
+
+        Raises:
+            TaskProcessFailed: the process ended first.
+        """
+        try:
+            while True:
+                frame = self._next()
+                event = _event(frame)
+                if event is not None:
+                    yield event
+                if frame.type == "ended":
+                    return
+        except (DuplexClosed, FrameError) as error:
+            raise _failed(str(error)) from error
+
+    def interrupt(self) -> None:
+        """Ends the run as Ctrl-C would; a second time, at once."""
+        try:
+            self._duplex.write(frames.encode("interrupt"))
+        except DuplexClosed as error:
+            raise _failed(str(error)) from error
+
+    def close(self) -> None:
+        """Ends the session, and a run with it; the process waits for the next."""
+        self._duplex.close()
+
+    def _next(self) -> Frame:
+        while not self._frames:
+            self._frames = list(self._decoder.feed(self._duplex.read()))
+        return self._frames.pop(0)
+
+
+def _failed(reason: str) -> TaskProcessFailed:
+    return TaskProcessFailed(f"the process that runs tasks ended: {reason}", hint="devenv doctor")
+
+
+def _event(frame: Frame) -> RunEvent | None:
+    if frame.type == "output":
+        return Printed(frame.payload)
+    if frame.type == "ended":
+        return RunEnded(_number(frame.fields.get("code"), 1), clean(frame.fields.get("signal") or "", 40))
+    if frame.type != "event":
+        return None
+    raw = frame.json()
+    return _of_run(raw) if isinstance(raw, Mapping) else None
+
+
+def _of_run(raw: Mapping[str, Any]) -> RunEvent | None:
+    kind = raw.get("event")
+    task_id, map_index = clean(raw.get("task_id", ""), 250), _number(raw.get("map_index"), -1)
+    if kind == "run":
+        return RunMade(clean(raw.get("run_id", ""), 250), bool(raw.get("existing")), bool(raw.get("bare")))
+    if kind == "started":
+        return TaskBegan(task_id, map_index)
+    if kind == "left_out":
+        return TaskEnded(task_id, map_index, clean(raw.get("state", ""), 40))
+    if kind == "finished":
+        problem, xcoms = raw.get("problem"), raw.get("xcoms")
+        return TaskEnded(
+            task_id,
+            map_index,
+            clean(raw.get("state", ""), 40),
+            float(raw.get("seconds") or 0.0),
+            {clean(key, 200): clean(value, 400) for key, value in xcoms.items()} if isinstance(xcoms, Mapping) else {},
+            Problem.from_json(problem) if isinstance(problem, Mapping) else None,
+        )
+    if kind == "refused":
+        known = [*(raw.get("dags") or ()), *(raw.get("tasks") or ())]
+        return RunRefused(
+            clean(raw.get("reason", ""), 40),
+            clean(raw.get("message", ""), 2_000),
+            tuple(clean(name, 250) for name in known[:_NAMES_LIMIT]),
+            clean(raw.get("file", ""), 1_000),
+            tuple(Problem.from_json(one) for one in raw.get("problems") or () if isinstance(one, Mapping)),
+        )
+    return None
+
+
+def _number(raw: object, otherwise: int) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else otherwise
