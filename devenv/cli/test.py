@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devenv.backends.base import Backend
+    from devenv.errors import DevenvError
     from devenv.project import Project
     from devenv.tasks.model import RunRefused, TestRequest
+    from devenv.tasks.triggers import Triggers
 
 INTERRUPTED = 130
 
@@ -44,6 +46,9 @@ def command(
         str,
         typer.Option(metavar="JSON", help="The run's configuration: a JSON object, @FILE, or - for standard input."),
     ] = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Run again at each save that parses; a run in progress is ended.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="End the run after this long.", min=1.0, max=86_400.0)
     ] = 3_600.0,
@@ -58,6 +63,7 @@ def command(
     Examples:
       devenv test sales
       devenv test sales load
+      devenv test sales load --watch
       devenv test sales load --from-start --date 2026-01-31
     """
     from devenv.airflow.runs import parse_date
@@ -71,6 +77,9 @@ def command(
     request = request_of(project, dag, task or "")
     request = _with(request, run=run, from_start=from_start, map_index=map_index, date=when)
     request = _with_conf(request, configuration)
+    if watch:
+        run_at_each_save(project, backend, request, seconds=timeout)
+        return
     raise typer.Exit(run_once(backend, request, seconds=timeout))
 
 
@@ -155,7 +164,48 @@ def run_once(backend: Backend, request: TestRequest, *, seconds: float) -> int:
     return code
 
 
-def _refusal(request: TestRequest, refused: RunRefused) -> Exception:
+def run_at_each_save(project: Project, backend: Backend, request: TestRequest, *, seconds: float) -> None:
+    """Runs now and at each save that parses, until Ctrl-C; beside a watch that runs, or with one of its own."""
+    import contextlib
+
+    from devenv.cli.test_screen import Screen
+    from devenv.events import Notice
+    from devenv.logs.scrub import Scrubber
+    from devenv.tasks.session import TaskSession
+    from devenv.tasks.triggers import Triggers
+
+    out = console()
+    scrub = Scrubber(backend.known_secrets())
+    with Triggers(project, backend, request.dag_id, request.files) as triggers:
+        while True:
+            screen = Screen(out, request, scrub)
+            # Each run has a session of its own: with the packages, options and secrets that there are by then.
+            with contextlib.closing(TaskSession(backend.task_runner(out.report))) as tasks:
+                if screen.follow(tasks, seconds=seconds, overtaken=triggers.waiting) == INTERRUPTED:
+                    raise KeyboardInterrupt
+            if screen.file:
+                triggers.files.add(screen.file)
+            if screen.refused is not None:
+                error = _refusal(request, screen.refused)
+                out.report(Notice("error", error.message, error.hint or ""))
+            if not triggers.waiting():
+                out.report(Notice("info", "waiting for a save; Ctrl-C ends"))
+            _wait_for_good(triggers)
+
+
+def _wait_for_good(triggers: Triggers) -> None:
+    """Waits for a verdict on a file that parses, showing what is wrong with one that does not."""
+    out = console()
+    while True:
+        verdict = triggers.next()
+        if verdict is None or verdict.ok:
+            return
+        for problem in verdict.problems:
+            if problem.severity == "error":
+                out.print(*out.renderer.problem(problem, verdict.file))
+
+
+def _refusal(request: TestRequest, refused: RunRefused) -> DevenvError:
     import difflib
 
     from devenv.airflow.client import DagBroken

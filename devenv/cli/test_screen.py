@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from devenv.events import Notice
-from devenv.tasks.model import Printed, RunEnded, RunMade, RunRefused, TaskBegan, TaskEnded
+from devenv.tasks.errors import TaskProcessFailed
+from devenv.tasks.model import DagFound, Printed, RunEnded, RunMade, RunRefused, TaskBegan, TaskEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from devenv.console.console import Console
     from devenv.logs.scrub import Scrubber
@@ -22,6 +25,38 @@ _MARKS = {"success": ("✓", "green"), "skipped": ("○", "yellow"), "failed": (
 _LINE_LIMIT = 65_536
 _INTERRUPTED = 130
 _TIMED_OUT = 1
+_LOOK_SECONDS = 0.03
+_PATIENCE_SECONDS = 1.0
+
+
+class _Ender(threading.Thread):
+    """Ends a run whose time is over, or which is overtaken: as Ctrl-C does, and at once where that does not help.
+
+    Attributes:
+        over: set when the run has ended.
+        why: `overdue` or `overtaken` where it had to be ended.
+    """
+
+    def __init__(self, tasks: TaskSession, seconds: float, overtaken: Callable[[], bool]) -> None:
+        super().__init__(name="end of the run", daemon=True)
+        self.over = threading.Event()
+        self.why = ""
+        self._tasks = tasks
+        self._seconds = seconds
+        self._overtaken = overtaken
+
+    def run(self) -> None:
+        until = time.monotonic() + self._seconds
+        while not self.over.wait(_LOOK_SECONDS):
+            if time.monotonic() >= until or self._overtaken():
+                self.why = "overtaken" if time.monotonic() < until else "overdue"
+                break
+        else:
+            return
+        with contextlib.suppress(TaskProcessFailed):  # which the run itself tells
+            self._tasks.interrupt()
+            if not self.over.wait(_PATIENCE_SECONDS):
+                self._tasks.interrupt()
 
 
 class Screen:
@@ -29,6 +64,7 @@ class Screen:
 
     Attributes:
         refused: why the run could not begin; None when it did.
+        file: the file that makes the DAG, once it was found.
     """
 
     def __init__(self, out: Console, request: TestRequest, scrub: Scrubber) -> None:
@@ -39,18 +75,18 @@ class Screen:
         self._partial = b""
         self._states: Counter[str] = Counter()
         self.refused: RunRefused | None = None
+        self.file = ""
 
-    def follow(self, tasks: TaskSession, *, seconds: float) -> int:
-        """Runs what was asked for to its end, and returns the exit code; Ctrl-C ends the run, twice at once."""
-        overdue = threading.Event()
+    def follow(self, tasks: TaskSession, *, seconds: float, overtaken: Callable[[], bool] = lambda: False) -> int:
+        """Runs what was asked for to its end, and returns the exit code; Ctrl-C ends the run, twice at once.
 
-        def end() -> None:
-            overdue.set()
-            tasks.interrupt()
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+        Args:
+            tasks: an open session.
+            seconds: how long the run may take.
+            overtaken: whether there is something newer to run; asked often, from another thread.
+        """
+        ender = _Ender(tasks, seconds, overtaken)
+        ender.start()
         interrupted = False
         events = tasks.run(self._request)
         ended = RunEnded(1)
@@ -68,14 +104,17 @@ class Screen:
                 if isinstance(event, RunEnded):
                     ended = event
         finally:
-            timer.cancel()
+            ender.over.set()
         self._flush()
         if self.refused is not None:
             return 2
+        if ender.why == "overtaken":
+            self._out.print(f"{self._request.dag_id} was saved again: the run was ended")
+            return 1
         if interrupted:
             self._out.print(f"{self._request.dag_id} was interrupted")
             return _INTERRUPTED
-        return self._summary(ended, f" after {seconds:.0f} s" if overdue.is_set() else "")
+        return self._summary(ended, f" after {seconds:.0f} s" if ender.why else "")
 
     def _show_next(self, events: Iterator[RunEvent]) -> RunEvent | None:
         event = next(events, None)
@@ -89,7 +128,9 @@ class Screen:
     def _show(self, event: RunEvent) -> None:
         from rich.text import Text
 
-        if isinstance(event, RunMade):
+        if isinstance(event, DagFound):
+            self.file = event.file
+        elif isinstance(event, RunMade):
             self._out.record("test.started", {"dag_id": self._request.dag_id, **asdict(event)})
             about = "as in" if event.existing else "run"
             self._out.print(Text(f"{self._request.dag_id}  {about} {event.run_id}", "dim"))

@@ -50,6 +50,13 @@ class Printed:
 
 
 @dataclass(frozen=True)
+class DagFound:
+    """The file that makes the DAG."""
+
+    file: str
+
+
+@dataclass(frozen=True)
 class RunMade:
     """The run has begun.
 
@@ -125,4 +132,4 @@ class RunEnded:
     signal: str = ""
 
 
-RunEvent = Printed | RunMade | TaskBegan | TaskEnded | RunRefused | RunEnded
+RunEvent = Printed | DagFound | RunMade | TaskBegan | TaskEnded | RunRefused | RunEnded

@@ -14,6 +14,7 @@ from devenv.duplex import DuplexClosed
 from devenv.foreign_text import clean
 from devenv.tasks.errors import TaskProcessFailed
 from devenv.tasks.model import (
+    DagFound,
     Printed,
     RunEnded,
     RunEvent,
@@ -124,6 +125,8 @@ def _event(frame: Frame) -> RunEvent | None:
 def _of_run(raw: Mapping[str, Any]) -> RunEvent | None:
     kind = raw.get("event")
     task_id, map_index = clean(raw.get("task_id", ""), 250), _number(raw.get("map_index"), -1)
+    if kind == "dag":
+        return DagFound(clean(raw.get("file", ""), 1_000))
     if kind == "run":
         return RunMade(clean(raw.get("run_id", ""), 250), bool(raw.get("existing")), bool(raw.get("bare")))
     if kind == "started":

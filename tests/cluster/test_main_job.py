@@ -35,6 +35,21 @@ def test_a_dag_uses_all_secrets_without_a_manual_step(main_job: Program, slack: 
     assert "the sales of ***" in spark  # what came from the seeds is not shown
 
 
+def test_a_task_is_tested_in_a_pod_like_its_own(main_job: Program) -> None:
+    count = ("psql", "-At", "-c", "select count(*) from dag_run")
+    before = main_job.run(*count)
+    whole = main_job.run("test", "taskflow_example", seconds=300)
+    assert "total 5.30, best 3.20" in whole
+    assert "taskflow_example passed: 3 success" in whole
+    saved = main_job.folder / "dags" / "saved_alone.py"  # nothing watches: it is synced first
+    text = (main_job.folder / "dags" / "taskflow_example.py").read_text()
+    saved.write_text(text.replace("taskflow_example", "saved_alone").replace("total ", "the total "))
+    assert "the total 5.30" in main_job.run("test", "saved_alone", "load", "--from-start", seconds=300)
+    saved.unlink()
+    main_job.run("sync")
+    assert main_job.run(*count) == before
+
+
 def test_a_second_up_does_nothing(main_job: Program) -> None:
     lines = main_job.json("up", "--detach")
     steps = [line.data for line in lines if line.type == "devenv.step.finished"]

@@ -23,8 +23,10 @@ from devenv.local.answering import require_answers
 from devenv.local.errors import AirflowBroken
 from devenv.local.session import LocalSession
 from devenv.logs.task import TaskLogQuery, task_logs
+from devenv.tasks.triggers import Triggers
+from devenv.verdict import Verdict
 
-from .conftest import World, eventually, watching
+from .conftest import HELLO, World, eventually, watching
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
@@ -185,6 +187,23 @@ def pushes():
 
 pushes()
 """
+
+
+def test_a_save_makes_a_watched_test_run_again(airflow_2: World) -> None:
+    path = airflow_2.write("again.py", PUSHES.replace("pushes", "again"))
+    with Triggers(airflow_2.project, airflow_2.backend(), "again", ["dags/again.py"]) as triggers:
+        eventually(lambda: _saved(airflow_2, triggers, "again.py", "x = 1\n"))
+        broken = _saved(airflow_2, triggers, "again.py", "import not_there\n")
+        assert broken is not None
+        assert (broken.ok, broken.dag_ids) == (False, ())
+        airflow_2.write("hello.py", HELLO + "\n")  # another file's save is nothing to it
+        assert triggers.next(2.0) is None
+    path.unlink()
+
+
+def _saved(made: World, triggers: Triggers, name: str, more: str) -> Verdict | None:
+    made.write(name, PUSHES.replace("pushes", "again") + more)
+    return triggers.next(20.0)
 
 
 def test_a_task_gets_what_the_latest_run_pushed_and_leaves_nothing(airflow_2: World, client: AirflowClient) -> None:
