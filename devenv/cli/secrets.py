@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 
 _MASK = "********"
+_LARGEST_IMPORT = 8 * 1_048_576
 
 What = Annotated[str, typer.Argument(metavar="WHAT", help="connection, variable, or a path in Vault: kyuubi/database.")]
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The connection, the variable, or the path's key.")]
@@ -219,6 +220,7 @@ def import_file(
       airflow connections export connections.json; devenv secrets import connections.json
       devenv secrets import .env --path kyuubi/database
     """
+    from devenv.files import read_regular
     from devenv.vault.editor import place_of
     from devenv.vault.errors import ImportInvalid
     from devenv.vault.importing import read_file
@@ -227,14 +229,17 @@ def import_file(
         place_of(path, None)
     full = session().environment.cwd / file
     try:
-        text = full.read_text(encoding="utf-8")
+        content = read_regular(full, _LARGEST_IMPORT)
+        text = content.decode() if content is not None else None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise ImportInvalid(f"Cannot read {file}: {reason}", hint=f"ls -l {file}") from error
+    if text is None:
+        largest = f"{_LARGEST_IMPORT // 1_048_576} MiB"
+        raise ImportInvalid(f"{file} is no regular file of at most {largest}", hint=f"ls -l {file}")
     imported = read_file(file, text, kind=kind, at=path)
     desk = _Desk()
-    for each, values in imported.secrets.items():
-        desk.editor.set(each, values)
+    desk.editor.set_all(imported.secrets)
     for each in imported.secrets:
         console().print(each)
         console().record("secret.imported", {"path": each})

@@ -11,7 +11,7 @@ from typing import Literal
 from devenv.project import Project
 from devenv.vault import layout, platform_secrets, seeds
 from devenv.vault.errors import SecretMissing, SecretProtected, SeedsInvalid
-from devenv.vault.importing import connection_uri
+from devenv.vault.importing import connection_uri, is_name, is_path
 from devenv.vault.keeper import SeedKeeper
 from devenv.vault.store import SecretStore
 
@@ -64,12 +64,12 @@ def place_of(what: str, name: str | None) -> Place:
         ("variable", layout.VARIABLES, layout.VARIABLE_KEY),
     ):
         if what == word:
-            if not name or not re.fullmatch(r"[\w.\- ]+", name):
+            if not name or not is_name(name):
                 raise SecretMissing(f"Which {word}?", hint=f"devenv secrets set {word} NAME")
             return Place(f"{folder}/{name}", key)
-        if what.startswith(f"{folder}/"):
+        if what.startswith(f"{folder}/") and is_name(what.removeprefix(f"{folder}/")):
             return Place(what, name or key)
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", what) or what.startswith("devenv/"):
+    if not is_path(what):
         raise SecretMissing(
             f"{what!r} is no path", hint="devenv secrets set kyuubi/database KYUUBI_PASSWORD, or: connection NAME"
         )
@@ -176,17 +176,32 @@ class SecretEditor:
             SeedsInvalid: the file of `[vault] seeds` gives it.
             SeedCommandFailed: a command that should print a value failed; nothing was changed.
         """
-        for key in values:
-            self._require_changeable(path, key, force=force)
-        changed = self._seeds.with_values(path, values)
-        resolved = seeds.resolve(seeds.Seeds({}, {path: values}), self._project.environment.variables)[path]
-        self._keep(changed)
-        if self._store is not None:
-            resolved = {**(self._store.read(path) or {}), **resolved}
-            self._store.write(path, resolved)
-        else:
-            resolved = {**platform_secrets.values(self._project.settings, changed.generated).get(path, {}), **resolved}
-        self._keeper.publish_path(path, resolved)
+        self.set_all({path: values}, force=force)
+
+    def set_all(self, given: Mapping[str, Mapping[str, seeds.Value]], *, force: bool = False) -> None:
+        """As `set`, of several paths: all of them, or, where one cannot be set, none.
+
+        Raises:
+            SecretProtected, SeedsInvalid, SeedCommandFailed: as for `set`; nothing was changed.
+        """
+        # Before the lock: a password manager may take its time.
+        resolved = seeds.resolve(seeds.Seeds({}, given), self._project.environment.variables)
+        with self._keeper.locked():
+            self._seeds = self._keeper.load()
+            for path, values in given.items():
+                for key in values:
+                    self._require_changeable(path, key, force=force)
+            changed = self._seeds
+            for path, values in given.items():
+                changed = changed.with_values(path, values)
+            self._keep(changed)
+            platform = platform_secrets.values(self._project.settings, changed.generated)
+            for path in given:
+                values_now = {**platform.get(path, {}), **resolved.get(path, {})}
+                if self._store is not None:
+                    values_now = {**(self._store.read(path) or {}), **resolved.get(path, {})}
+                    self._store.write(path, values_now)
+                self._keeper.publish_path(path, values_now)
 
     def remove(self, path: str, key: str | None) -> None:
         """Removes a key or a whole path; what the platform needs goes back to what was generated.
@@ -195,6 +210,11 @@ class SecretEditor:
             SecretMissing: it is not there.
             SeedsInvalid: the file of `[vault] seeds` gives it.
         """
+        with self._keeper.locked():
+            self._seeds = self._keeper.load()
+            self._remove(path, key)
+
+    def _remove(self, path: str, key: str | None) -> None:
         held = self.read(path)
         if key is not None and key not in held:
             raise SecretMissing(f"{path} has no key {key}", hint=f"Its keys: {', '.join(sorted(held))}")

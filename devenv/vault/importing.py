@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from devenv.vault import layout
 from devenv.vault.errors import ImportInvalid
 
 Kind = Literal["connections", "variables"]
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,51 @@ def read_file(path: Path, text: str, *, kind: Kind | None = None, at: str | None
         at: for an env file: the path in Vault of the keys that are no `AIRFLOW_CONN_` or `AIRFLOW_VAR_`.
 
     Raises:
-        ImportInvalid: it is not understood; the message names the place, never a value.
+        ImportInvalid: it is not understood, or holds what `devenv secrets set` would refuse; the message names each
+            place, never a value.
     """
     if path.suffix in (".yaml", ".yml"):
-        return _astro(path, _yaml(path, text))
-    if path.suffix == ".json":
-        return _json(path, text, kind)
-    return _env(path, text, at)
+        found = _astro(path, _yaml(path, text))
+    elif path.suffix == ".json":
+        found = _json(path, text, kind)
+    else:
+        found = _env(path, text, at)
+    _require_places(path, found)
+    return found
+
+
+def is_name(name: str) -> bool:
+    """Whether a connection or variable may be called so; Airflow's Vault backend takes a slash for a folder."""
+    return re.fullmatch(r"[\w.\- ]+(/[\w.\- ]+)*", name) is not None and ".." not in name.split("/")
+
+
+def is_path(path: str) -> bool:
+    """Whether a path in Vault may be called so; `devenv/` is devenv's own."""
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", path) is not None and not path.startswith("devenv/")
+
+
+def _require_places(path: Path, found: Imported) -> None:
+    wrong = []
+    for each, values in found.secrets.items():
+        folder, _, name = each.partition("/")
+        lives = {layout.CONNECTIONS: "connection", layout.VARIABLES: "variable"}
+        if folder in lives and not is_name(name):
+            wrong.append(f"no {lives[folder]} can be called {name!r}")
+        elif folder not in lives and not is_path(each):
+            wrong.append(f"no path in Vault can be called {each!r}")
+        wrong += [f"{each}: a key is empty" for key in values if not key]
+    _refuse(path, wrong)
+
+
+def _refuse(path: Path, wrong: Sequence[str]) -> None:
+    """All that is wrong at once, and nothing is imported.
+
+    Raises:
+        ImportInvalid: something is.
+    """
+    if wrong:
+        more = f"\nand {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise ImportInvalid(f"{path}: " + "\n".join(wrong[:_SHOWN]) + more, hint="nothing was imported; mend the file")
 
 
 def connection_uri(conn: Mapping[str, Any]) -> str:
@@ -87,10 +126,17 @@ def _yaml(path: Path, text: str) -> Mapping[str, Any]:
     import yaml
 
     try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # a few lines of them make gigabytes
+                raise ImportInvalid(f"{path} refers to the anchor *{event.anchor}", hint="write it out")
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ImportInvalid(f"{path} is not YAML{where}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ImportInvalid(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ImportInvalid(f"{path} is nested too deeply") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("airflow"), Mapping):
         raise ImportInvalid(f"{path} has no section `airflow` with connections, variables and pools")
     section: Mapping[str, Any] = content["airflow"]
@@ -100,13 +146,17 @@ def _yaml(path: Path, text: str) -> Mapping[str, Any]:
 def _astro(path: Path, section: Mapping[str, Any]) -> Imported:
     """`airflow_settings.yaml`; entries without a name are the empty ones of its template."""
     secrets: dict[str, dict[str, str]] = {}
+    wrong: list[str] = []
     for raw in _entries(path, section, "connections"):
         name = raw.get("conn_id")
         if name:
-            parts = {key.removeprefix("conn_"): value for key, value in raw.items() if key != "conn_id"}
+            parts = {str(key).removeprefix("conn_"): value for key, value in raw.items() if key != "conn_id"}
             parts["conn_type"] = parts.pop("type", None)
             uri = raw.get("conn_uri") or connection_uri(parts)
-            secrets.update([_connection(str(name), str(uri))])
+            if isinstance(name, str) and isinstance(uri, str):
+                secrets.update([_connection(name, uri)])
+            else:
+                wrong.append(f"connection {name}: conn_id and conn_uri must be text")
     for raw in _entries(path, section, "variables"):
         name = raw.get("variable_name")
         if name:
@@ -116,9 +166,11 @@ def _astro(path: Path, section: Mapping[str, Any]) -> Imported:
     for raw in _entries(path, section, "pools"):
         name, slots = raw.get("pool_name"), raw.get("pool_slot")
         if name:
-            if not isinstance(slots, int):
-                raise ImportInvalid(f"{path}: pool {name}: pool_slot must be a number")
+            if not isinstance(slots, int) or isinstance(slots, bool):
+                wrong.append(f"pool {name}: pool_slot must be a number")
+                continue
             pools.append(Pool(str(name), slots, str(raw.get("pool_description") or "")))
+    _refuse(path, wrong)
     return Imported(secrets, tuple(pools))
 
 
@@ -134,6 +186,8 @@ def _json(path: Path, text: str, kind: Kind | None) -> Imported:
         content = json.loads(text)
     except ValueError as error:
         raise ImportInvalid(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise ImportInvalid(f"{path} is nested too deeply") from None
     if not isinstance(content, Mapping):
         raise ImportInvalid(f"{path} must hold an object")
     if kind is None and content and set(content) <= {"secrets", "connections", "variables"}:
@@ -155,6 +209,7 @@ def _json(path: Path, text: str, kind: Kind | None) -> Imported:
 def _own(path: Path, content: Mapping[str, Any]) -> Imported:
     """What `devenv secrets export` writes."""
     secrets: dict[str, dict[str, str]] = {}
+    wrong: list[str] = []
     for name, raw in content.items():
         if not isinstance(raw, Mapping):
             raise ImportInvalid(f"{path}: `{name}` must be an object")
@@ -163,11 +218,16 @@ def _own(path: Path, content: Mapping[str, Any]) -> Imported:
                 secrets.update([_connection(str(key), _uri(path, str(key), value))])
             elif name == "variables":
                 secrets.update([_variable(str(key), value)])
-            elif isinstance(value, Mapping):
-                secrets[str(key)] = {str(each): str(text) for each, text in value.items()}
+            elif isinstance(value, Mapping) and all(isinstance(text, (str, int, float)) for text in value.values()):
+                secrets[str(key)] = {str(each): _text(text) for each, text in value.items()}
             else:
-                raise ImportInvalid(f"{path}: {key} must be an object of keys and values")
+                wrong.append(f"{key} must be an object of keys and texts")
+    _refuse(path, wrong)
     return Imported(secrets)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _uri(path: Path, name: str, raw: object) -> str:
@@ -185,7 +245,7 @@ def _env(path: Path, text: str, at: str | None) -> Imported:
     for name, value in env_lines(text, str(path)).items():
         if name.startswith("AIRFLOW_CONN_"):
             conn = name.removeprefix("AIRFLOW_CONN_").lower()
-            parsed = json.loads(value) if value.lstrip().startswith("{") else value
+            parsed = _parts(path, conn, value) if value.lstrip().startswith("{") else value
             secrets.update([_connection(conn, _uri(path, conn, parsed))])
         elif name.startswith("AIRFLOW_VAR_"):
             secrets.update([_variable(name.removeprefix("AIRFLOW_VAR_").lower(), value)])
@@ -199,6 +259,13 @@ def _env(path: Path, text: str, at: str | None) -> Imported:
     if others and at is not None:
         secrets[at] = others
     return Imported(secrets)
+
+
+def _parts(path: Path, name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ImportInvalid(f"{path}: connection {name} is not JSON") from None
 
 
 def env_lines(text: str, where: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ class SeedKeeper:
     def _namespace(self) -> str:
         return self._project.settings.kubernetes.namespace
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Held from `load` to `save` by whoever changes the seeds, so that no change is lost to another process."""
+        return seeds.locked(self._project)
+
     def load(self) -> seeds.Seeds:
         """The seeds; what is missing is generated.
 
@@ -45,7 +50,7 @@ class SeedKeeper:
         return replace(found, adopted=mirrored.adopted(self._project, self._cluster))
 
     def save(self, changed: seeds.Seeds) -> None:
-        """Writes the laptop's file."""
+        """Writes the laptop's file; the caller holds `locked` since it loaded."""
         seeds.save(self._project, changed)
 
     def publish(self, changed: seeds.Seeds) -> str:

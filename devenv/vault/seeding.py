@@ -22,9 +22,9 @@ def seed_again(keeper: SeedKeeper, store: SecretStore, *, seconds: float = SECON
     """
     seed_vault = programs.load("seed_vault")
     start = time.monotonic()
-    changed = keeper.load()
-    digest = keeper.publish(changed)
-    keeper.save(changed)
+    digest = keeper.publish(keeper.load())
+    with keeper.locked():  # what was set while commands ran stays
+        keeper.save(keeper.load())
     store.remove(seed_vault.MARKER_PATH)
     while True:
         marker = store.read(seed_vault.MARKER_PATH)

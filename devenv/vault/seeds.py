@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -33,7 +32,7 @@ from typing import Any, Literal, Union
 
 from devenv import process
 from devenv.errors import CommandFailed, DevenvError
-from devenv.files import write_whole
+from devenv.files import exclusive, read_regular, write_whole
 from devenv.project import Project
 from devenv.vault import layout, platform_secrets
 from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
@@ -47,6 +46,7 @@ SECRET_NAME = "vault-seed"  # noqa: S105 (the name of a Kubernetes Secret)
 DOCUMENT_KEY = "seed.json"
 TOKEN_KEY = "root-token"  # noqa: S105
 
+_LARGEST = 8 * 1_048_576
 COMMAND_SECONDS = 60.0
 """How long a password manager may ask its user."""
 
@@ -72,12 +72,14 @@ class Seeds:
         kept: what `devenv secrets` was given.
         file: what the file of `[vault] seeds` gives; it goes over `kept`.
         adopted: what Kubernetes Secrets say that somebody else made (see `devenv.vault.mirrored`); it goes over both.
+        other: what the file holds beside these, as a newer devenv wrote it; it is written back.
     """
 
     generated: Mapping[str, str] = field(repr=False)
     kept: Values = field(default_factory=dict, repr=False)
     file: Values = field(default_factory=dict, repr=False)
     adopted: Values = field(default_factory=dict, repr=False)
+    other: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def root_token(self) -> str:
@@ -124,30 +126,37 @@ def load_or_create(project: Project, existing: Mapping[str, Any] | None = None) 
         SeedsInvalid: such a file cannot be read.
     """
     path = kept_file(project)
-    with _alone(path):
+    with locked(project):
         known: dict[str, Any] = {}
         if path.exists():
             _require_private(path)
             known = _read(path)
         document = decode_secret(existing) if existing is not None else {}
-        generated = {**platform_secrets.generate(), **known.get("generated", {}), **document.get("generated", {})}
+        noted = _generated(known.get("generated", {}), path)
+        generated = {**platform_secrets.generate(), **noted, **document.get("generated", {})}
         kept = _values(known["secrets"], path) if "secrets" in known else _recovered(project, generated, document)
-        seeds = Seeds(generated=generated, kept=kept, file=_user_file(project))
-        if known.get("generated") != generated or "secrets" not in known:
+        other = {name: value for name, value in known.items() if name not in ("generated", "secrets")}
+        seeds = Seeds(generated=generated, kept=kept, file=_user_file(project), other=other)
+        if noted != generated or "secrets" not in known:
             save(project, seeds)
     return seeds
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One thread of one devenv at a time: two steps of a first `up` would each generate passwords of their own."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def locked(project: Project) -> Iterator[None]:
+    """Whoever changes the seeds holds this from reading to writing them: no change is lost to another.
+
+    Raises:
+        SeedsInvalid: the lock cannot be made: the folder is read-only, or the disk is full.
+    """
+    path = kept_file(project).with_suffix(".lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except OSError as error:
+            hint = f"ls -ld {path.parent}; df {path.parent}"
+            raise SeedsInvalid(f"cannot write {path}: {error.strerror}", hint=hint) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def kept_file(project: Project) -> Path:
@@ -156,11 +165,16 @@ def kept_file(project: Project) -> Path:
 
 
 def save(project: Project, seeds: Seeds) -> None:
-    """Writes the file on the laptop, 0600, whole or not at all."""
+    """Writes the file on the laptop, 0600, whole or not at all; the version before stays beside it.
+
+    The caller holds `locked` since it read the seeds.
+
+    Raises:
+        SeedsInvalid: there is no room, or no right.
+    """
     path = kept_file(project)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.chmod(0o700)
     content = {
+        **seeds.other,
         "generated": dict(seeds.generated),
         "secrets": {
             each: {
@@ -170,7 +184,27 @@ def save(project: Project, seeds: Seeds) -> None:
             for each, values in seeds.kept.items()
         },
     }
-    write_whole(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.chmod(0o700)
+        _keep_before(path)
+        write_whole(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        hint = f"nothing was changed; df {path.parent}"
+        raise SeedsInvalid(f"cannot write {path}: {error.strerror}", hint=hint) from error
+
+
+def before_file(path: Path) -> Path:
+    """Where the version before the last change of the seeds is."""
+    return path.with_name(f"{path.name}.before")
+
+
+def _keep_before(path: Path) -> None:
+    """A link to what is about to be replaced: it costs no room."""
+    if path.exists():
+        before = before_file(path)
+        before.unlink(missing_ok=True)
+        os.link(path, before)
 
 
 def resolve(
@@ -315,7 +349,7 @@ def decode_secret(secret: Mapping[str, Any]) -> dict[str, Any]:
     try:
         document = json.loads(base64.b64decode(secret["data"][DOCUMENT_KEY]))
         return dict(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SeedsInvalid(
             f"The Secret {SECRET_NAME} in the cluster is damaged: {type(error).__name__}",
             hint=f"Delete it, then `devenv up`: kubectl delete secret {SECRET_NAME}",
@@ -356,9 +390,14 @@ def _user_file(project: Project) -> dict[str, dict[str, Value]]:
         raise SeedsInvalid(
             f"{path}: unknown table {unknown[0]!r}", hint="The tables are secrets, connections and variables."
         )
+    if not isinstance(content.get("secrets", {}), Mapping):
+        raise SeedsInvalid(f"{path}: `secrets` must be a table of paths")
     raw = dict(content.get("secrets", {}))
     for folder, key in ((layout.CONNECTIONS, layout.CONNECTION_KEY), (layout.VARIABLES, layout.VARIABLE_KEY)):
-        for name, value in content.get(folder, {}).items():
+        named_values = content.get(folder, {})
+        if not isinstance(named_values, Mapping):
+            raise SeedsInvalid(f"{path}: `{folder}` must be a table of names")
+        for name, value in named_values.items():
             raw[f"{folder}/{name}"] = {key: value}
     return _values(raw, path)
 
@@ -390,15 +429,33 @@ def _value(raw: object, where: str) -> Value:
     raise SeedsInvalid(f'{where} must be text, or {{ command = ["program", "argument"] }}')
 
 
+def _generated(raw: object, path: Path) -> dict[str, str]:
+    if isinstance(raw, Mapping) and all(isinstance(text, str) for text in raw.values()):
+        return {str(name): str(text) for name, text in raw.items()}
+    raise SeedsInvalid(f"{path}: `generated` must hold names and texts", hint=_way_back(path))
+
+
+def _way_back(path: Path) -> str:
+    """What to type where the file is damaged."""
+    before = before_file(path)
+    return f"cp {before} {path}" if before.is_file() else f"mend it, or begin anew without it: mv {path} {path}.damaged"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        found = read_regular(path, _LARGEST)
+        if found is None:
+            largest = f"{_LARGEST // 1_048_576} MiB"
+            raise SeedsInvalid(f"{path} is no regular file of at most {largest}", hint=_way_back(path))
+        text = found.decode()
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
         # A parser's message names line and column, and no value.
-        raise SeedsInvalid(f"Cannot read {path}: {error}") from error
+        raise SeedsInvalid(f"Cannot read {path}: {error}", hint=_way_back(path)) from error
+    except RecursionError as error:
+        raise SeedsInvalid(f"Cannot read {path}: it is nested too deeply", hint=_way_back(path)) from error
     if not isinstance(content, dict):
-        raise SeedsInvalid(f"{path} must hold an object")
+        raise SeedsInvalid(f"{path} must hold an object", hint=_way_back(path))
     return content
 
 

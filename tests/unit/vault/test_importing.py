@@ -1,10 +1,13 @@
 """What people have: Astro's file, env files, Airflow's exports."""
 
+import contextlib
 import json
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devenv.vault.errors import ImportInvalid
 from devenv.vault.importing import Pool, connection_uri, env_lines, read_file
@@ -93,12 +96,48 @@ def test_json() -> None:
         ("a.env", "A=1\nsecret-value\n", "line 2 is not KEY=value"),
         ("a.env", "A='secret-value\n", "the quote that opens in line 1 is never closed"),
         ("a.env", "AIRFLOW_CONN_X=secret-value\n", "connection x must be a URI"),
+        ("a.env", "AIRFLOW_CONN_X={secret-value\n", "connection x is not JSON"),
+        ("a.yaml", "airflow: {variables: &a [*a]}\n", r"refers to the anchor \*a"),
+        ("a.yaml", "airflow: {variables: !!python/object:os.system [secret-value]}\n", "is not YAML"),
+        ("a.yaml", "airflow: \x00\n", "is not YAML"),
+        ("a.yaml", "[" * 5_000 + "]" * 5_000, "is nested too deeply"),
+        ("a.json", "[" * 100_000, "is nested too deeply"),
+        ("a.json", '{"secrets": {"a/b": {"K": ["secret-value"]}, "c": 1}}', "a/b must be an object.*\nc must be"),
+        ("a.json", '{"variables": {"../x": "secret-value", "a": "1", "b\\u001b": "2"}}', "(?s)'../x'.*b.x1b"),
+        ("a.json", '{"secrets": {"devenv/core": {"K": "secret-value"}}}', "no path in Vault can be called"),
     ],
 )
 def test_errors_name_the_place_and_no_value(name: str, text: str, message: str) -> None:
     with pytest.raises(ImportInvalid, match=message) as caught:
         read_file(Path(name), text)
     assert "secret-value" not in caught.value.message
+
+
+def test_a_name_with_a_slash_is_a_folder_in_vault() -> None:
+    found = read_file(Path("a.json"), '{"variables": {"team/region": "eu"}}').secrets
+    assert found == {"variables/team/region": {"value": "eu"}}
+
+
+@given(st.text(max_size=200), st.sampled_from(["a.yaml", "a.json", "a.env", "airflow_settings.yml"]))
+def test_any_text_is_understood_or_refused(text: str, name: str) -> None:
+    with contextlib.suppress(ImportInvalid):
+        read_file(Path(name), text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["connections", "variables", "secrets", "pools", "x"]), JSON, max_size=4))
+def test_any_shape_is_understood_or_refused(content: dict[str, object]) -> None:
+    import yaml
+
+    for name, text in (("a.json", json.dumps(content)), ("a.yaml", yaml.safe_dump({"airflow": content}))):
+        with contextlib.suppress(ImportInvalid):
+            read_file(Path(name), text)
 
 
 def test_a_connection_without_parts_is_still_a_uri() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,9 @@ from devenv.environment import Environment
 from devenv.project import Project
 from devenv.settings.schema import SecretFile, Settings, VaultSettings
 from devenv.vault import layout, platform_secrets, seeds
+from devenv.vault.editor import SecretEditor
 from devenv.vault.errors import SeedCommandFailed, SeedsInvalid, SeedsUnsafe
+from devenv.vault.keeper import SeedKeeper
 
 
 @pytest.fixture
@@ -173,3 +176,64 @@ def test_only_the_commands_of_the_path_that_is_asked_for_run(project: Project, t
     assert admin["AIRFLOW_ADMIN_PASSWORD"] == known.generated["admin_password"]
     with pytest.raises(SeedCommandFailed):
         seeds.secrets_at(project, known, "kyuubi/database")
+
+
+def test_no_change_is_lost_where_many_make_one_at_once(project: Project) -> None:
+    keeper = SeedKeeper(project)
+    keeper.load()
+    together = threading.Barrier(50)
+
+    def change(number: int) -> None:
+        editor = SecretEditor(project, keeper, None)  # all have read before any of them writes
+        together.wait()
+        editor.set(f"team/{number}", {"KEY": f"value {number}"})
+
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(change, range(50)))
+    assert set(seeds.load_or_create(project).kept) == {f"team/{number}" for number in range(50)}
+
+
+def test_what_a_newer_devenv_wrote_is_kept_and_so_is_the_version_before(project: Project) -> None:
+    first = seeds.load_or_create(project)
+    path = seeds.kept_file(project)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rotation": {"days": 30}}))
+    SecretEditor(project, SeedKeeper(project), None).set("team/shop", {"KEY": "1"})
+    written = json.loads(path.read_text())
+    assert (written["rotation"], written["generated"]) == ({"days": 30}, dict(first.generated))
+    before = seeds.before_file(path)
+    assert before.stat().st_mode & 0o777 == 0o600
+    assert "team/shop" not in json.loads(before.read_text())["secrets"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\x00\xff\xfe binary",
+        b'{"generated": {"fernet_key": "x"',
+        b"[" * 100_000,
+        b"[]",
+        b'{"generated": []}',
+        b'{"generated": {"root_token": 7}}',
+        b'{"generated": {}, "secrets": ["x"]}',
+        b'{"generated": {}, "secrets": {"a": {"K": {"command": "one word"}}}}',
+    ],
+)
+def test_a_damaged_file_is_named_with_the_way_back_and_not_touched(project: Project, damage: bytes) -> None:
+    SecretEditor(project, SeedKeeper(project), None).set("team/shop", {"KEY": "1"})
+    path = seeds.kept_file(project)
+    path.write_bytes(damage)
+    with pytest.raises(SeedsInvalid, match=re.escape(str(path))):
+        seeds.load_or_create(project)
+    with pytest.raises(SeedsInvalid):
+        SeedKeeper(project).load()
+    assert path.read_bytes() == damage
+
+
+def test_several_secrets_are_set_together_or_none_is(tmp_path: Path) -> None:
+    own_file(tmp_path, '[secrets."team/fixed"]\nKEY = "1"\n')
+    project = make(tmp_path, seeds=str(tmp_path / "seeds.toml"))
+    editor = SecretEditor(project, SeedKeeper(project), None)
+    with pytest.raises(SeedsInvalid, match="team/fixed KEY comes from"):
+        editor.set_all({"team/new": {"KEY": "2"}, "team/fixed": {"KEY": "3"}})
+    assert seeds.load_or_create(project).kept == {}
