@@ -15,6 +15,7 @@ from devenv import process
 from devenv.airflow.releases import Release
 from devenv.airflow.rest import Credentials
 from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery, Surroundings, TaskRunner
+from devenv.errors import DevenvError
 from devenv.events import LogLine, Notice, Reporter
 from devenv.local.errors import NotRunning
 from devenv.local.session import LocalSession
@@ -250,10 +251,18 @@ class LocalBackend:
         return logs.read(self._session.places.logs, query, scrub, self._project.environment.now())
 
     def known_secrets(self) -> Sequence[str]:
-        """See `Backend`."""
+        """See `Backend`; what a password manager printed is asked of Vault, where it was put."""
         from devenv.vault import seeds
+        from devenv.vault.store import SecretStore
 
-        return seeds.known_values(self._project, seeds.load_or_create(self._project))
+        known = seeds.load_or_create(self._project)
+        found = seeds.known_values(self._project, known)
+        printed = seeds.printed_by_commands(known)
+        if printed:
+            with suppress(DevenvError):  # Vault does not run: then they were not printed
+                held = SecretStore(self.vault(), self._project.settings.vault.mount).read_all()
+                found += [held[path][key] for path, key in printed if key in held.get(path, {})]
+        return found
 
     def explain_task(self, task: TaskKey) -> tuple[str, str]:  # noqa: ARG002
         """See `Backend`: nothing here keeps a task waiting but the scheduler."""

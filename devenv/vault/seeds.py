@@ -285,6 +285,16 @@ def known_values(project: Project, seeds: Seeds) -> list[str]:
     return [*values, *(seeds.login(role)["secret_id"] for role in layout.roles(listing))]
 
 
+def printed_by_commands(seeds: Seeds) -> list[tuple[str, str]]:
+    """Path and key of each value that a command prints."""
+    return [
+        (path, key)
+        for path, values in seeds.given().items()
+        for key, value in values.items()
+        if isinstance(value, Command)
+    ]
+
+
 def seed_document(
     project: Project,
     seeds: Seeds,

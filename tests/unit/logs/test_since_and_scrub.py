@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import urllib.parse
 
 import pytest
 
@@ -41,3 +43,39 @@ def test_the_longest_secret_goes_first_and_short_values_stay() -> None:
 def test_each_line_of_a_key_is_a_secret() -> None:
     scrub = Scrubber(["-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----"])
     assert "MIIEvQ" not in scrub("log: MIIEvQIBADANBg")
+
+
+SECRET = "pä/ß word&7"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        urllib.parse.quote(SECRET, safe=""),
+        urllib.parse.quote(SECRET),
+        urllib.parse.quote(SECRET, safe="").lower(),
+        urllib.parse.quote_plus(SECRET),
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+    ],
+)
+def test_a_secret_is_blanked_in_every_form_in_which_it_travels(form: str) -> None:
+    assert Scrubber([SECRET])(f"got {form!s}, done") == "got ***, done"
+
+
+def test_the_password_of_a_connection_is_a_secret_of_its_own() -> None:
+    password = urllib.parse.quote(SECRET, safe="")
+    scrub = Scrubber([f"postgresql://ada:{password}@db.example/shop", '{"conn_type": "aws", "password": "in json"}'])
+    assert scrub(f"as {SECRET} or {password} or in json") == "as *** or *** or ***"
+    assert scrub("the host db.example stays") == "the host db.example stays"
+
+
+def test_a_secret_need_not_be_text() -> None:
+    raw = b"\xff\xfekey\x80"
+    scrub = Scrubber([raw.decode("utf-8", "surrogateescape")])
+    assert scrub.of_bytes(b"before " + raw + b" after") == b"before *** after"
+    assert scrub(f"shown as {raw.decode('utf-8', 'replace')}") == "shown as ***"
+    assert scrub(base64.b64encode(raw).decode()) == "***"
