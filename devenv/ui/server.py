@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from devenv.errors import MissingError
+from devenv.ui.peer import is_ours
 
 if TYPE_CHECKING:
     from devenv.ui.feed import Feed
@@ -88,7 +89,10 @@ class PageServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.port}/#token={self.token}"
 
     def ticket_url(self) -> str:
-        """The page with a word that gives the token once: for a browser's command line, which others can see."""
+        """The page with a word that gives the token once, to a program of this user.
+
+        It stands in the browser's command line, which other users can see, so it is worth nothing to them.
+        """
         ticket = secrets.token_urlsafe(32)
         self._tickets.add(ticket)
         return f"http://127.0.0.1:{self.port}/#ticket={ticket}"
@@ -137,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._from_here():
             return
         ticket = self.headers.get("Authorization", "").removeprefix("Ticket ")
-        if self.path == "/api/ticket" and self.server.redeem(ticket):
+        ours = is_ours((self.client_address[0], self.client_address[1]), self.server.port)
+        if self.path == "/api/ticket" and ours and self.server.redeem(ticket):
             self._answer(HTTPStatus.OK, json.dumps({"token": self.server.token}).encode(), "application/json")
         else:
             self._refuse(HTTPStatus.UNAUTHORIZED, "this link was used already: open the URL that devenv ui printed")
