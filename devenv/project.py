@@ -13,8 +13,9 @@ from devenv import state_folder
 from devenv.environment import Environment
 from devenv.errors import UsageError
 from devenv.origins import Found, complete
+from devenv.published import is_full, newest
 from devenv.settings.load import FILE_NAME, load
-from devenv.settings.remembered import remembered
+from devenv.settings.remembered import choose_release, chosen_release, remembered
 from devenv.settings.schema import Settings
 
 
@@ -64,13 +65,14 @@ class Project:
         Raises:
             NoProject: there is none.
             SettingsError: its settings are not valid.
+            ReleaseMissing: nobody knows which release `[airflow] version` means.
         """
         folder = _named(environment.cwd / start) if start is not None else _above(environment)
         project = cls(folder, load(folder, environment, flags), environment)
         if as_last_up and (last := remembered(project.data_folder)):
             project = replace(project, settings=load(folder, environment, flags, last))
         settings, found = complete(folder, project.settings)
-        return replace(project, settings=settings, found=found)
+        return _with_release(replace(project, settings=settings, found=found))
 
     @property
     def identifier(self) -> str:
@@ -111,6 +113,23 @@ class Project:
     def dag_folder(self) -> Path:
         """The DAG folder."""
         return self.folder / self.settings.sync.dags
+
+
+def _with_release(project: Project) -> Project:
+    """The project with its release in full; of a series, the newest at first, and from then on the same.
+
+    Raises:
+        ReleaseMissing: the package index does not tell which one that is.
+    """
+    asked = project.settings.airflow.version
+    if is_full(asked):
+        return project
+    release = chosen_release(project.data_folder, asked) or newest(asked, project.environment)
+    choose_release(project.data_folder, asked, release)
+    airflow = project.settings.airflow.model_copy(update={"version": release})
+    found = Found(("airflow", "version"), release, f"the newest of {asked} when it was first asked for")
+    settings = project.settings.model_copy(update={"airflow": airflow})
+    return replace(project, settings=settings, found=(*project.found, found))
 
 
 def _named(folder: Path) -> Path:

@@ -311,7 +311,7 @@ def _section_problems(section: str) -> Iterator[str]:
 
 def _option_problems(section: str, name: str, release: Release) -> Iterator[str]:
     known = release.options().get(section, frozenset())
-    if name in known:
+    if name in known or release.is_newer_than_known:
         return
     successors = release.successors(section, name)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)

@@ -1,7 +1,8 @@
 """What differs between Airflow's releases, in one place: 2.7 to 3.x.
 
 Sources: `config_templates/config.yml`, `configuration.py` and the metadata of the wheels of 2.7.3, 2.8.4, 2.9.3,
-2.10.5, 2.11.0 (`apache-airflow`), 3.0.6, 3.1.8, 3.2.2 and 3.3.2 (`apache-airflow-core`).
+2.10.5, 2.11.0 (`apache-airflow`), 3.0.6, 3.1.8, 3.2.2, 3.3.2 and 3.4.0b2 (`apache-airflow-core`). The options are read
+from them by `docs/airflow_options.py`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ _PYTHON = {
     (3, 0): ("3.9", "3.10", "3.11", "3.12"),
     (3, 1): ("3.10", "3.11", "3.12", "3.13"),
     (3, 2): ("3.10", "3.11", "3.12", "3.13", "3.14"),
+    (3, 3): ("3.10", "3.11", "3.12", "3.13", "3.14"),
+    (3, 4): ("3.11", "3.12", "3.13", "3.14"),
 }
 
-_LATEST = (3, 3)
+_LATEST = (3, 4)
 """The newest series that was looked at; a later one is taken to be like it."""
 
 
@@ -108,6 +111,11 @@ class Release:
             "rich",
         )
         return (*late, "kubernetes") if self.is_3 else late
+
+    @property
+    def is_newer_than_known(self) -> bool:
+        """Whether its options are not known yet: it is of a series later than those that were read."""
+        return self.series > _LATEST
 
     def options(self) -> Mapping[str, frozenset[str]]:
         """Airflow's own options: section → names. Those of providers (`kubernetes_executor`) are not in it."""

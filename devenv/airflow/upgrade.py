@@ -42,5 +42,5 @@ def require_not_older(noted: str | None, wanted: str) -> None:
 
 def release_in(comment: str) -> str | None:
     """The release in the comment that `minikube/base/programs/metadata_database.py` leaves on the database it made."""
-    found = re.fullmatch(r"made by devenv with Airflow (\d+\.\d+\.\d+)", comment.strip())
+    found = re.fullmatch(r"made by devenv with Airflow (\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)", comment.strip())
     return found[1] if found else None

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from devenv.environment import Environment
 from devenv.errors import CommandFailed, TimedOut
 from devenv.files import write_whole
 from devenv.local.errors import InstallFailed, InterpreterMissing
+from devenv.published import packages_until
 from devenv.requirements import references
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
@@ -25,32 +27,8 @@ _MARKER = ".devenv-complete"
 _CONSTRAINTS = "https://raw.githubusercontent.com/apache/airflow/constraints-{release}/constraints-{python}.txt"
 _REACH_SECONDS = 2.0
 _INSTALL_SECONDS = 1800.0
-
-_PACKAGE_DATES = {
-    "2.7.2": "2023-10-20",
-    "2.7.3": "2023-11-15",
-    "2.8.4": "2024-04-01",
-    "2.9.3": "2024-07-25",
-    "2.10.5": "2025-02-15",
-    "2.11.0": "2025-05-28",
-    "2.11.2": "2026-03-20",
-}
-"""Release → the day from which packages are not looked at, soon after it: what its constraints would pin."""
 Say = Callable[[str], None]
 """Takes a line about what is being done."""
-
-
-def package_date(release: str) -> str:
-    """The day from which packages are not looked at where a release's constraints cannot be reached, or "".
-
-    A release that is not in the table takes the date of the next one of its line that is, and the newest takes none.
-    """
-    line = release.rsplit(".", 1)[0] + "."
-    later = sorted(
-        (known for known in _PACKAGE_DATES if known.startswith(line)), key=lambda known: int(known.rsplit(".", 1)[1])
-    )
-    wanted = int(release.rsplit(".", 1)[1])
-    return next((_PACKAGE_DATES[known] for known in later if int(known.rsplit(".", 1)[1]) >= wanted), "")
 
 
 def uv() -> str:
@@ -116,6 +94,7 @@ class Installer:
             say: told each line of uv.
 
         Raises:
+            ReleaseMissing: there is no such release.
             InterpreterMissing: no such Python is here, and none could be fetched.
             InstallFailed: uv ended with an error.
         """
@@ -128,7 +107,7 @@ class Installer:
         with _locked(folder, say):
             if not (folder / _MARKER).exists():
                 self._make(folder, interpreter)
-                packages = [f"apache-airflow[{','.join(EXTRAS)}]=={release}", "psycopg2-binary"]
+                packages = [f"apache-airflow[{','.join(EXTRAS)}]=={release}", *_own_parts(release), "psycopg2-binary"]
                 self._install(folder, [*self._limits(release, python, say), *packages], say)
                 if requirements.is_file():
                     # As an image on top of the release's: the project may ask for newer packages than the release had.
@@ -178,7 +157,7 @@ class Installer:
         return versions[0], found.stdout.strip()
 
     def _limits(self, release: str, python: str, say: Say) -> list[str]:
-        """The release's constraints where they can be reached, else PyPI as it stood soon after the release."""
+        """The release's constraints where they can be reached, else the index as it stood a day after the release."""
         import requests
 
         kept = self.environment.cache_folder / "airflow" / f"constraints-{release}-{python}.txt"
@@ -190,12 +169,12 @@ class Installer:
                 answer.raise_for_status()
                 write_whole(kept, answer.text)
             except requests.RequestException:
-                exclude_newer = package_date(release)
-                if not exclude_newer:
-                    say("Airflow's constraints cannot be reached; the newest packages are taken")
+                until = packages_until(release, self.environment)
+                if until is None:
+                    say("Airflow's constraints cannot be reached, nor its day; the newest packages are taken")
                     return []
-                say(f"Airflow's constraints cannot be reached; packages as of {exclude_newer} are taken")
-                return ["--exclude-newer", exclude_newer]
+                say(f"Airflow's constraints cannot be reached; packages up to {until:%Y-%m-%d} are taken")
+                return ["--exclude-newer", until.strftime("%Y-%m-%dT%H:%M:%SZ")]
         return ["--constraint", str(kept)]
 
     def _make(self, folder: Path, interpreter: str) -> None:
@@ -241,6 +220,13 @@ class Installer:
     def _variables(self) -> dict[str, str]:
         """What uv gets: never the virtual environment that the user happens to be in."""
         return {name: value for name, value in self.environment.variables.items() if name != "VIRTUAL_ENV"}
+
+
+def _own_parts(release: str) -> list[str]:
+    """Of a pre-release, the packages that it is made of: uv takes pre-releases only of what is named as one."""
+    if not re.search(r"(a|b|rc)\d+$", release):
+        return []
+    return [f"apache-airflow-core=={release}", "apache-airflow-task-sdk>=1.0.0b1"]
 
 
 def _pythons(release: str) -> list[str]:

@@ -11,13 +11,14 @@ from typing import Any
 from devenv.files import write_whole
 
 _NAME = "flags.json"
+_RELEASE = "release.json"
 
 
 def remembered(data_folder: Path) -> dict[str, Any]:
     """Dotted setting → value, as `remember` noted them; empty when there is nothing, or nothing that can be read."""
     try:
         kept = json.loads((data_folder / _NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 
@@ -29,7 +30,27 @@ def remember(data_folder: Path, flags: Mapping[str, Any]) -> None:
     write_whole(data_folder / _NAME, json.dumps(given))
 
 
+def chosen_release(data_folder: Path, asked: str) -> str:
+    """The release that was taken for a series ("2.10" → "2.10.5"); "" when none was yet."""
+    try:
+        kept = json.loads((data_folder / _RELEASE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    found = kept.get(asked) if isinstance(kept, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def choose_release(data_folder: Path, asked: str, release: str) -> None:
+    """Notes which release was taken, so that another `up` does not move to a newer one."""
+    if chosen_release(data_folder, asked) == release:
+        return
+    with contextlib.suppress(OSError):  # it is asked for again
+        data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(data_folder / _RELEASE, json.dumps({asked: release}))
+
+
 def forget(data_folder: Path) -> None:
-    """The environment is gone: its flags are too."""
-    with contextlib.suppress(FileNotFoundError):
-        (data_folder / _NAME).unlink()
+    """The environment is gone: its flags and its release are too."""
+    for name in (_NAME, _RELEASE):
+        with contextlib.suppress(FileNotFoundError):
+            (data_folder / name).unlink()

@@ -51,8 +51,8 @@ def _kubernetes_name(value: str) -> str:
 
 
 def _release(value: str) -> str:
-    if not re.fullmatch(r"(2\.([7-9]|1[01])|3\.[0-9]+)\.[0-9]+", value):
-        message = "must be a release from 2.7.0 on, in full: 2.7.2, 3.3.2"
+    if not re.fullmatch(r"latest|[23]|(2\.([7-9]|1[01])|3\.[0-9]+)(\.[0-9]+((a|b|rc)[0-9]+)?)?", value):
+        message = "must be a release from 2.7.0 on (2.7.2, 3.4.0b2), a series of them (2.10, 3), or latest"
         raise ValueError(message)
     return value
 
@@ -76,7 +76,8 @@ class AirflowSettings(Section):
     """`[airflow]`: which Airflow, and how it is configured."""
 
     version: Annotated[str, AfterValidator(_release)] = "2.7.2"
-    """Airflow's release; without it, the one that the project's Dockerfile, compose file or constraints name."""
+    """Airflow's release: `2.10.5`; or `2.10`, `3`, `latest`: the newest that there is at the first `devenv up`. Without
+    it, the one that the project's Dockerfile, compose file or constraints name."""
     executor: Literal["KubernetesExecutor", "LocalExecutor", "SequentialExecutor", "CeleryExecutor"] | None = None
     """Who runs tasks; without it KubernetesExecutor in a cluster and LocalExecutor on the local backend."""
     schedulers: Annotated[int, Field(ge=1, le=8)] = 1

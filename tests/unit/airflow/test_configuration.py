@@ -17,7 +17,7 @@ from devenv.airflow.releases import Release
 from devenv.resources import platform_folder
 from devenv.settings.schema import AirflowSettings, KubernetesSettings, Settings, SyncSettings
 
-RELEASES = ("2.7.2", "2.8.4", "2.9.3", "2.10.5", "2.11.0", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
+RELEASES = ("2.7.2", "2.8.4", "2.9.3", "2.10.5", "2.11.0", "3.0.6", "3.1.8", "3.2.2", "3.3.2", "3.4.0b2")
 OF_PROVIDERS = {"kubernetes_executor", "fab"}
 
 
@@ -129,3 +129,9 @@ def test_settings_of_the_project_are_in_it() -> None:
 def test_an_executor_that_is_gone_is_refused() -> None:
     with pytest.raises(ExecutorUnknown):
         cluster_layout(Settings(airflow=AirflowSettings(version="3.3.2", executor="SequentialExecutor")))
+
+
+def test_an_option_of_a_series_that_is_not_known_yet_is_passed_on() -> None:
+    assert config_of(of_release("3.9.0", api={"brand_new": 1}))["api"]["brand_new"] == 1
+    with pytest.raises(OptionsUnknown):
+        config_of(of_release("3.4.0", api={"brand_new": 1}))
