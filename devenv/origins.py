@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv.files import read_regular
+from devenv.settings.load import FILE_NAME
 from devenv.settings.schema import Settings
 
 CONVENTIONAL = ("plugins", "include")
@@ -40,6 +41,14 @@ _RUNTIMES = {
     "3.3": "3.3.2",
 }
 """Astro Runtime → the newest patch of the release of Airflow that it is made of (Astro Runtime's release notes)."""
+_COMPOSE_FILES = ("docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml")
+_MOUNTED = re.compile(
+    r"""^\s*(?:-\s*["']?|(?:COPY|ADD)\s+(?:--\S+\s+)*)(?P<path>[^\s"':]+(?::-\.\}[^\s"':]*)?)[:\s]\s*"""
+    r"""(?:/opt/airflow|/usr/local/airflow|\$\{?AIRFLOW_HOME\}?)/dags/?(?:["':\s]|$)""",
+    re.MULTILINE,
+)
+"""A volume of a compose file, or a COPY of a Dockerfile, that brings a folder to where Airflow has its DAG folder."""
+_ROOT_FILES_LIMIT = 50
 _MWAA_CONSTRAINTS = re.compile(r"constraints-(\d+\.\d+\.\d+)/constraints-")
 
 
@@ -71,8 +80,13 @@ def complete(folder: Path, settings: Settings) -> tuple[Settings, tuple[Found, .
     found: list[Found] = []
     if "version" not in settings.airflow.model_fields_set:
         found += _release(folder)
+    dags = settings.sync.dags
+    if "dags" not in settings.sync.model_fields_set and not (folder / dags).is_dir():
+        for one in _dag_folder(folder):
+            found.append(one)
+            dags = str(one.value)
     if "folders" not in settings.sync.model_fields_set and settings.sync.transport != "configmap":
-        found += _folders(folder, settings.sync.dags)
+        found += _folders(folder, dags)
     for one in found:
         section, name = one.path
         part = getattr(settings, section).model_copy(update={name: one.value})
@@ -104,7 +118,7 @@ def _versions(folder: Path) -> Iterator[tuple[str, str]]:
     if image is not None:
         yield "Dockerfile", image.group(1)
         return
-    for name in ("docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"):
+    for name in _COMPOSE_FILES:
         image = _IMAGES[1].search(_text(folder / name))
         if image is not None:
             yield name, image.group(1)
@@ -115,6 +129,51 @@ def _versions(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 # Folders
+
+
+def has_dag_folder(folder: Path) -> bool:
+    """Whether a repository without `dags/` shows where its DAG files are."""
+    return any(True for _ in _dag_folder(folder))
+
+
+def _dag_folder(folder: Path) -> Iterator[Found]:
+    """The DAG folder that a compose file or a Dockerfile names, or the only folder called `dags`; else nothing.
+
+    The repository's root is one where Python files beside each other there name both `airflow` and `DAG`.
+    """
+    named = {path: source for path, source in _named_dag_folders(folder) if (folder / path).is_dir()}
+    if len(named) == 1:
+        ((path, source),) = named.items()
+        yield Found(("sync", "dags"), path, source)
+        return
+    called = sorted(
+        path for depth in ("*/dags", "*/*/dags") for path in folder.glob(depth) if _may_hold_dags(path, folder)
+    )
+    if len(called) == 1:
+        path = called[0].relative_to(folder).as_posix()
+        yield Found(("sync", "dags"), path, f"{path}/ is the only folder called dags")
+    elif not called and any(_makes_dags(path) for path in sorted(folder.glob("*.py"))[:_ROOT_FILES_LIMIT]):
+        yield Found(("sync", "dags"), ".", "DAG files in the project's folder itself")
+
+
+def _named_dag_folders(folder: Path) -> Iterator[tuple[str, str]]:
+    for name in (*_COMPOSE_FILES, "Dockerfile"):
+        for match in _MOUNTED.finditer(_text(folder / name)):
+            path = match["path"].removeprefix("${AIRFLOW_PROJ_DIR:-.}/").removeprefix("./").strip("/")
+            if path and ".." not in Path(path).parts and not path.startswith(("$", "/", "~")):
+                yield path, name
+
+
+def _may_hold_dags(path: Path, folder: Path) -> bool:
+    parts = set(path.relative_to(folder).parts)
+    if parts & _NEVER or any(part.startswith(".") for part in parts):
+        return False
+    return path.is_dir() and not (path.parent / FILE_NAME).exists()  # which is a project of its own
+
+
+def _makes_dags(path: Path) -> bool:
+    text = _text(path)
+    return "airflow" in text and re.search(r"\bDAG\b|@dag\b", text) is not None
 
 
 def _folders(folder: Path, dags: str) -> Iterator[Found]:

@@ -12,7 +12,7 @@ from typing import Any
 from devenv import state_folder
 from devenv.environment import Environment
 from devenv.errors import UsageError
-from devenv.origins import Found, complete
+from devenv.origins import Found, complete, has_dag_folder
 from devenv.published import is_full, newest
 from devenv.settings.load import FILE_NAME, load
 from devenv.settings.remembered import choose_release, chosen_release, remembered
@@ -57,7 +57,8 @@ class Project:
 
         Args:
             start: a folder that was named and must be the project; None looks from the working folder upwards, for
-                `devenv.toml` first, then for a folder `dags/`.
+                `devenv.toml` first, then for a folder `dags/`, then for a git repository that shows where its DAG
+                files are.
             environment: for the working folder and `DEVENV_…` variables.
             flags: dotted setting → value, over everything else.
             as_last_up: the flags of the last `devenv up` hold too, below `flags`.
@@ -136,12 +137,17 @@ def _named(folder: Path) -> Path:
     folder = folder.resolve()
     if not folder.is_dir():
         raise NoProject(f"there is no folder {folder}")
-    if not ((folder / FILE_NAME).exists() or (folder / "dags").is_dir()):
+    if not ((folder / FILE_NAME).exists() or (folder / "dags").is_dir() or _shows_its_dags(folder)):
         raise NoProject(
-            f"{folder} has neither {FILE_NAME} nor a folder dags/",
+            f"{folder} has neither {FILE_NAME} nor a folder with DAG files",
             hint="devenv init --project FOLDER   makes it a project",
         )
     return folder
+
+
+def _shows_its_dags(folder: Path) -> bool:
+    """Whether it is a git repository whose DAG folder is called otherwise, and can be told."""
+    return (folder / ".git").exists() and has_dag_folder(folder)
 
 
 def _above(environment: Environment) -> Path:
@@ -151,6 +157,9 @@ def _above(environment: Environment) -> Path:
         for folder in folders:
             if (folder / sign).exists():
                 return folder
+    for folder in folders:
+        if _shows_its_dags(folder):
+            return folder
     raise NoProject(
         f"neither {start} nor a folder above it has {FILE_NAME} or a folder dags/",
         hint="devenv init   makes this folder a project; or go to the folder that holds your dags/",

@@ -98,8 +98,10 @@ def command(
 def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None:
     from devenv.check.formats import as_github, as_json, as_sarif
     from devenv.sync.roots import roots_of
+    from devenv.sync.shown import Shown
 
     out = console()
+    shown = Shown.of(project)
     folders = {root.name: root.folder for root in roots_of(project)}
 
     def place(file: str) -> str:
@@ -107,6 +109,7 @@ def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None
         return os.path.relpath(folders.get(root, project.folder) / rest, session().environment.cwd)
 
     if out.json or output is Format.json:
+        verdicts = [shown.verdict(verdict) for verdict in verdicts]
         for verdict in verdicts:
             out.record("verdict", verdict.to_json())
         out.print(as_json(verdicts))
@@ -115,7 +118,7 @@ def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None
     elif output is Format.sarif:
         out.print(as_sarif(verdicts, place))
     else:
-        _show_text(verdicts)
+        _show_text([shown.verdict(verdict) for verdict in verdicts])
 
 
 def _show_text(verdicts: Sequence[Verdict]) -> None:

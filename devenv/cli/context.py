@@ -34,6 +34,8 @@ _session: ContextVar[Session] = ContextVar("session")
 _made: list[Console] = []
 """The console of the current run; at most one. Not in a `ContextVar`, which other threads do not see."""
 _making = threading.Lock()
+_projects: list[Project] = []
+"""The project of the current run, for the names of its folders; at most one."""
 
 
 def session() -> Session:
@@ -78,7 +80,9 @@ def project_from(
     from devenv.project import Project
 
     current = session()
-    return Project.find(folder or current.folder, current.environment, flags, as_last_up=as_last_up)
+    project = Project.find(folder or current.folder, current.environment, flags, as_last_up=as_last_up)
+    _projects[:] = [project]
+    return project
 
 
 def backend_from(project: Project, flag: str | None = None) -> Backend:
@@ -119,4 +123,14 @@ def _console_of(current: Session) -> Console:
             from devenv.console.console import Console
 
             _made[:] = [Console(current)]
+        if _made[0].shown is None and _projects and _names_differ(_projects[0]):
+            from devenv.sync.shown import Shown
+
+            _made[0].shown = Shown.of(_projects[0])
         return _made[0]
+
+
+def _names_differ(project: Project) -> bool:
+    """Whether the synced folders have other names in the repository than everywhere else."""
+    sync = project.settings.sync
+    return sync.dags != "dags" or any("/" in folder for folder in sync.folders)

@@ -67,6 +67,8 @@ def command(
     if problems:
         out.print(*([""] if rows else []), Text("files that do not parse", "bold red"))
         for problem in problems:
-            out.print(Text.assemble("  ", dag_path(problem.file), (f"  {last_line(problem.trace)}", "dim")))
+            file = dag_path(problem.file)
+            file = out.shown.path(file) if out.shown is not None else file
+            out.print(Text.assemble("  ", file, (f"  {last_line(problem.trace)}", "dim")))
     if not dags and not problems:
         out.print("no DAG" if not broken else "every file parses")

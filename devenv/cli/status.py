@@ -113,6 +113,8 @@ def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
     from devenv.airflow.client import dag_path, last_line
     from devenv.console.tables import table
 
+    names = console().shown
+    named = names.path if names is not None else str
     shown: list[Text | str] = []
     if overview.dags:
         total = plural(sum(overview.dags.values()), "DAG")
@@ -121,7 +123,7 @@ def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
     if overview.broken:
         shown += ["", Text(f"{plural(len(overview.broken), 'file')} the scheduler cannot parse:", "red")]
         shown += [
-            Text.assemble("  ", (dag_path(problem.file), "bold"), f"  {last_line(problem.trace)}")
+            Text.assemble("  ", (named(dag_path(problem.file)), "bold"), f"  {last_line(problem.trace)}")
             for problem in overview.broken
         ]
     rows = [

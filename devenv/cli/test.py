@@ -110,9 +110,8 @@ def request_of(project: Project, dag_id: str, task_id: str) -> TestRequest:
     from devenv.journal import files_that_make
     from devenv.tasks.model import TestRequest
 
-    root = project.dag_folder.name if project.dag_folder.name == "dags" else "dags"
     files = [*files_that_make(project.state_folder, dag_id)]
-    files += [f"{root}/{name}" for name in runs.files_naming(project.dag_folder, dag_id) if name.endswith(".py")]
+    files += [f"dags/{name}" for name in runs.files_naming(project.dag_folder, dag_id) if name.endswith(".py")]
     return TestRequest(
         dag_id,
         task_id,
@@ -202,7 +201,8 @@ def _wait_for_good(triggers: Triggers) -> None:
             return
         for problem in verdict.problems:
             if problem.severity == "error":
-                out.print(*out.renderer.problem(problem, verdict.file))
+                named = out.shown.problem(problem) if out.shown is not None else problem
+                out.print(*out.renderer.problem(named))
 
 
 def _refusal(request: TestRequest, refused: RunRefused) -> DevenvError:

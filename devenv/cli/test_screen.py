@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from devenv.logs.scrub import Scrubber
     from devenv.tasks.model import RunEvent, TestRequest
     from devenv.tasks.session import TaskSession
+    from devenv.verdict import Problem
 
 _MARKS = {"success": ("✓", "green"), "skipped": ("○", "yellow"), "failed": ("✗", "bold red")}
 _LINE_LIMIT = 65_536
@@ -148,7 +149,7 @@ class Screen:
             self.refused = event
             for problem in event.problems:
                 if problem.severity == "error":
-                    self._out.print(*self._out.renderer.problem(problem, event.file))
+                    self._out.print(*self._out.renderer.problem(self._named(problem)))
 
     def _show_end(self, event: TaskEnded) -> None:
         from rich.text import Text
@@ -165,7 +166,10 @@ class Screen:
             line.append(f"\n  {key} = {self._scrub(value)}", "dim")
         self._out.print(*line.split("\n"))
         if event.problem is not None:
-            self._out.print(*self._out.renderer.problem(event.problem))
+            self._out.print(*self._out.renderer.problem(self._named(event.problem)))
+
+    def _named(self, problem: Problem) -> Problem:
+        return self._out.shown.problem(problem) if self._out.shown is not None else problem
 
     def _print(self, data: bytes) -> None:
         lines = (self._partial + data).split(b"\n")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from devenv.console.text import TextReporter
     from devenv.environment import Session
     from devenv.settings.schema import TerminalSettings
+    from devenv.sync.shown import Shown
 
 
 class NoAnswer(UsageError):
@@ -50,6 +51,8 @@ class Console:
         self.out = Terminal.of(environment.stdout, environment.variables, color=session.color)
         self.messages = Terminal.of(environment.stderr, environment.variables, color=session.color)
         self.reader_gone = False
+        self.shown: Shown | None = None
+        """The repository's own names of the synced folders, where they differ."""
         self._out_console = self.out.console()
         self._lock = threading.Lock()
         self._notifier: Notifier | None = None
@@ -87,6 +90,7 @@ class Console:
 
     def report(self, event: Event) -> None:
         """The `Reporter` of this run: may be called from any thread, never raises."""
+        event = self.shown.event(event) if self.shown is not None else event
         if self._json is not None:
             self._json.report(event)
         else:
@@ -121,6 +125,10 @@ class Console:
     def error(self, error: DevenvError) -> None:
         """Says what failed, why, and the next command; with `-o json` as a line `devenv.error`."""
         self.close()
+        if self.shown is not None:
+            error.message = self.shown.text(error.message)
+            error.hint = self.shown.text(error.hint) if error.hint else error.hint
+            error.detail = self.shown.text(error.detail) if error.detail else error.detail
         if self._json is not None:
             self._json.record(
                 "devenv.error",

@@ -20,6 +20,7 @@ from devenv.journal import JournalReader, journal_file
 from devenv.logs.scrub import Scrubber
 from devenv.overview import Overview, look
 from devenv.sync.lock import holder
+from devenv.sync.shown import Shown
 from devenv.ui.record import FileState, Record
 from devenv.verdict import Problem, Verdict
 
@@ -62,7 +63,8 @@ class Feed:
         self._reader = JournalReader(journal_file(project.state_folder))
         self._knowledge = threading.RLock()
         """Around `_record`, `_overview` and what is made of them, which two threads do."""
-        self._record = Record()
+        self._names = Shown.of(project)
+        self._record = Record(self._names)
         self._overview: Overview | None = None
         self._shown: dict[str, Any] = {}
         self._files: dict[str, dict[str, Any]] = {}
@@ -160,7 +162,7 @@ class Feed:
     def _take_journal(self) -> None:
         anew, lines = self._reader.fresh()
         if anew:
-            self._record = Record()
+            self._record = Record(self._names)
         for line in lines:
             self._record.take(line)
         watcher = holder(self._project.state_folder)
@@ -183,13 +185,13 @@ class Feed:
         overview = self._overview
         if overview is not None:
             for dag in overview.listed:
-                path = dag_path(dag.file)
+                path = self._names.path(dag_path(dag.file))
                 before = known[path].verdict.dag_ids if path in known else ()
                 known[path] = FileState(
                     Verdict(path, (*before, dag.dag_id), speaker="scheduler"), dag.parsed_at, ("scheduler",)
                 )
             for broken in overview.broken:
-                path = dag_path(broken.file)
+                path = self._names.path(dag_path(broken.file))
                 problem = Problem("scheduler-import-error", "error", broken.trace.strip(), file=path)
                 known[path] = FileState(
                     Verdict(path, problems=(problem,), speaker="scheduler"), broken.at, ("scheduler",)

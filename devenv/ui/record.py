@@ -18,6 +18,7 @@ from devenv.events import (
     WatchStarted,
 )
 from devenv.journal import Line
+from devenv.sync.shown import Shown
 from devenv.verdict import Verdict
 
 SAVES_LIMIT = 200
@@ -58,7 +59,9 @@ class FileState:
 class Record:
     """Takes the lines of a journal in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Shown | None = None) -> None:
+        """Takes the repository's own names of the synced folders."""
+        self._names = names or Shown({})
         self.saves: deque[Save] = deque(maxlen=SAVES_LIMIT)
         self.watch: dict[str, Any] = {}
         """The data of the last `WatchStarted`."""
@@ -78,18 +81,22 @@ class Record:
         elif kind == TYPES[ConnectionChanged]:
             self.connection = {} if data.get("state") == "connected" else dict(data)
         elif kind == TYPES[FileSynced]:
-            self._save(at, str(data.get("path")), str(data.get("change")), float(data.get("milliseconds") or 0))
+            self._save(at, self._path(data), str(data.get("change")), float(data.get("milliseconds") or 0))
         elif kind == TYPES[BatchSynced]:
             files = sum(int(data.get(name) or 0) for name in ("added", "changed", "deleted"))
             self._save(at, f"{files} files", "batch", float(data.get("milliseconds") or 0))
         elif kind == TYPES[PickedUp]:
-            save = self._last(str(data.get("path")))
+            save = self._last(self._path(data))
             if save is not None and save.scheduler is None:
                 save.scheduler = float(data.get("milliseconds") or 0)
         elif kind == TYPES[VerdictReached]:
-            self._judge(at, Verdict.from_json(data), float(data.get("milliseconds_since_save") or 0))
+            verdict = self._names.verdict(Verdict.from_json(data))
+            self._judge(at, verdict, float(data.get("milliseconds_since_save") or 0))
         elif kind == TYPES[VerdictCleared]:
-            self._said.pop(str(data.get("path")), None)
+            self._said.pop(self._path(data), None)
+
+    def _path(self, data: Mapping[str, Any]) -> str:
+        return self._names.path(str(data.get("path")))
 
     def files(self) -> dict[str, FileState]:
         """Path → how it is."""

@@ -144,3 +144,40 @@ def test_an_image_holds_nothing_from_outside_the_project(tmp_path: Path) -> None
     found = requirements.references(tmp_path / "project/requirements.txt")
     with pytest.raises(requirements.RequirementOutside, match="does not lie in the project"):
         requirements.require_inside(found, tmp_path / "project")
+
+
+@pytest.mark.parametrize(
+    ("files", "dags", "source"),
+    [
+        ({"airflow/dags/a.py": ""}, "airflow/dags", "airflow/dags/ is the only folder called dags"),
+        ({"a/dags/a.py": "", "b/dags/b.py": ""}, "dags", ""),
+        ({"own/dags/a.py": "", "own/devenv.toml": ""}, "dags", ""),
+        ({"tests/dags/a.py": "", "src/dags/b.py": ""}, "src/dags", "src/dags/ is the only folder called dags"),
+        ({"etl.py": "from airflow import DAG\n"}, ".", "DAG files in the project's folder itself"),
+        ({"setup.py": "from setuptools import setup\n"}, "dags", ""),
+        (
+            {"pipelines/a.py": "", "docker-compose.yaml": "    - ./pipelines:/opt/airflow/dags\n"},
+            "pipelines",
+            "docker-compose.yaml",
+        ),
+        (
+            {"jobs/a.py": "", "compose.yaml": "  - ${AIRFLOW_PROJ_DIR:-.}/jobs:/opt/airflow/dags:ro\n"},
+            "jobs",
+            "compose.yaml",
+        ),
+        (
+            {"flows/a.py": "", "Dockerfile": "COPY --chown=airflow flows/ ${AIRFLOW_HOME}/dags/\n"},
+            "flows",
+            "Dockerfile",
+        ),
+        ({"docker-compose.yaml": "    - ./nowhere:/opt/airflow/dags\n"}, "dags", ""),
+        ({"docker-compose.yaml": "    - ../outside:/opt/airflow/dags\n"}, "dags", ""),
+    ],
+)
+def test_a_dag_folder_that_is_called_otherwise(tmp_path: Path, files: dict[str, str], dags: str, source: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    settings, found = complete(tmp_path, Settings())
+    assert settings.sync.dags == dags
+    assert [one.source for one in found if one.path == ("sync", "dags")] == ([source] if source else [])

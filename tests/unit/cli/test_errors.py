@@ -24,7 +24,9 @@ def test_wrong_folder(devenv, tmp_path: Path) -> None:
 
 def test_a_folder_that_was_named_and_is_none(devenv, tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path}/nowhere" in devenv("config", "--project", f"{tmp_path}/nowhere").stderr
-    assert f"{tmp_path} has neither devenv.toml nor a folder dags/" in devenv("--project", "..", "config").stderr
+    assert (
+        f"{tmp_path} has neither devenv.toml nor a folder with DAG files" in devenv("--project", "..", "config").stderr
+    )
 
 
 def test_the_project_is_found_from_a_folder_below(devenv, project_folder: Path) -> None:
