@@ -45,6 +45,8 @@ class DevenvError(Exception):
 
     code: ClassVar[str] = "DEVENV-000"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    of_silence: ClassVar[bool] = False
+    """Whether something did not answer, for which a stopped environment is the reason where it is stopped."""
 
     def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
         super().__init__(message)

@@ -496,9 +496,44 @@ class AirflowClient:
         """Airflow 3: how far a backfill is."""
         return _backfill(self._rest.get(f"/backfills/{number}"))
 
-    def cancel_backfill(self, number: int) -> None:
-        """Airflow 3: lets a backfill start no more runs, and fails those that were not started."""
-        self._rest.send("PUT", f"/backfills/{number}/cancel", None)
+    def clear(
+        self, dag_id: str, run_id: str, task_ids: Sequence[str], *, upstream: bool, downstream: bool, rehearse: bool
+    ) -> tuple[str, ...]:
+        """Clears task instances of a run, so that they run again, as the page's Clear does.
+
+        Args:
+            dag_id: the DAG.
+            run_id: the run, which goes on.
+            task_ids: the tasks.
+            upstream: also what comes before them.
+            downstream: also what follows them.
+            rehearse: only say which.
+
+        Returns:
+            The ids of the tasks whose instances were, or would be, cleared, sorted.
+
+        Raises:
+            RunUnknown: there is no such run or task.
+        """
+        body = {
+            "dry_run": rehearse,
+            "dag_run_id": run_id,
+            "task_ids": list(task_ids),
+            "only_failed": False,
+            "only_running": False,
+            "include_upstream": upstream,
+            "include_downstream": downstream,
+            "include_future": False,
+            "include_past": False,
+            "reset_dag_runs": True,
+        }
+        try:
+            answer = self._rest.send("POST", f"/dags/{_part(dag_id)}/clearTaskInstances", body)
+        except NotFound as error:
+            raise RunUnknown(
+                f"{dag_id} has no run {run_id!r} with {', '.join(task_ids)}", hint=f"devenv logs {dag_id} --run latest"
+            ) from error
+        return tuple(sorted({str(raw["task_id"]) for raw in _items(answer, "task_instances") if "task_id" in raw}))
 
     def _set_paused(self, dag_id: str, *, paused: bool) -> None:
         try:

@@ -44,6 +44,7 @@ class AirflowUnreachable(PlatformError):
     """
 
     code = "DEVENV-720"
+    of_silence = True
 
 
 class AirflowLoginRefused(PlatformError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +128,12 @@ def files_naming(dag_folder: Path, dag_id: str) -> list[str]:
 
 
 def follow_run(
-    client: AirflowClient, run: Run, report: Reporter, explain: Explain = lambda _task: ("", "")
+    client: AirflowClient,
+    run: Run,
+    report: Reporter,
+    explain: Explain = lambda _task: ("", ""),
+    *,
+    tasks: Collection[str] | None = None,
 ) -> RunProgress:
     """Tells each task of a run as a step until the run is finished; returns how it ended.
 
@@ -137,23 +142,27 @@ def follow_run(
         run: a run that was just made.
         report: is told.
         explain: asked about a task that is queued for more than a few seconds, or runs.
+        tasks: tell only of these; None for all.
 
     Raises:
         RunUnknown: the run was deleted meanwhile.
         RunFailed: its DAG is gone, so that it will never end.
     """
-    tasks = _Tasks(client, run, report, explain)
+    steps = _Tasks(client, run, report, explain, tasks)
     for progress in client.watch_run(run.dag_id, run.run_id, always=True):
-        tasks.update(progress)
-        tasks.look_at_dag()
-    return tasks.last
+        steps.update(progress)
+        steps.look_at_dag()
+    return steps.last
 
 
 class _Tasks:
     """The tasks of a run as steps."""
 
-    def __init__(self, client: AirflowClient, run: Run, report: Reporter, explain: Explain) -> None:
+    def __init__(
+        self, client: AirflowClient, run: Run, report: Reporter, explain: Explain, wanted: Collection[str] | None
+    ) -> None:
         self._client = client
+        self._wanted = wanted
         self._report = report
         self._explain = explain
         self._started: dict[str, float] = {}
@@ -169,7 +178,7 @@ class _Tasks:
     def update(self, progress: RunProgress) -> None:
         self.last = progress
         for task in progress.tasks:
-            if task.label not in self._done:
+            if task.label not in self._done and (self._wanted is None or task.task_id in self._wanted):
                 self._task(progress.run, task)
 
     def look_at_dag(self) -> None:

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from devenv.errors import MissingError
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     from devenv.sync.model import Listener, Target
     from devenv.vault.keeper import SeedKeeper
     from devenv.vault.staleness import StalePod
+
+
+class EnvironmentStopped(MissingError):
+    """The environment does not run: it was stopped, never started, or removed.
+
+    `devenv up` starts it; what it held is there again, unless it was destroyed. Nothing was changed.
+    """
+
+    code = "DEVENV-108"
+
+    def __init__(self, state: Literal["stopped", "missing"]) -> None:
+        what = "the environment is stopped" if state == "stopped" else "the environment was not started yet"
+        super().__init__(what, hint="devenv up")
+
 
 Health = Literal["running", "starting", "failed", "stopped", "missing"]
 

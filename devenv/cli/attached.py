@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 def run_inside(backend: Backend, component: str, command: Sequence[str]) -> int:
-    """Runs a program in a component, joined to this terminal; returns its exit code, 128 + N for signal N."""
+    """Runs a program in a component, joined to this terminal; returns its exit code, 128 + N for signal N.
+
+    Raises:
+        EnvironmentStopped: there is nothing to run it in.
+    """
+    from devenv.backends.base import EnvironmentStopped
+
+    state = backend.status().state
+    if state in ("stopped", "missing"):
+        raise EnvironmentStopped(state)
     code = attached(backend.command(component, command, interactive=True))
     return code if code >= 0 else 128 - code
 

@@ -17,7 +17,7 @@ from types import FrameType
 
 import typer
 
-from devenv.cli.context import close_console, console, session_of
+from devenv.cli.context import close_console, console, session_of, stopped_instead_of
 from devenv.environment import Environment, Session
 from devenv.errors import DevenvError, ExitCode, UsageError
 
@@ -70,6 +70,7 @@ def run(arguments: Sequence[str], session: Session | None = None) -> int:
 
 
 def _failed(error: DevenvError) -> int:
+    error = stopped_instead_of(error) or error
     console().error(error)
     return int(error.exit_code)
 

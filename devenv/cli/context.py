@@ -26,6 +26,7 @@ from devenv.environment import Session
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
     from devenv.console.console import Console
+    from devenv.errors import DevenvError
     from devenv.events import Reporter
     from devenv.project import Project
 
@@ -34,6 +35,8 @@ _session: ContextVar[Session] = ContextVar("session")
 _made: list[Console] = []
 """The console of the current run; at most one. Not in a `ContextVar`, which other threads do not see."""
 _making = threading.Lock()
+_backends: list[Backend] = []
+"""The backend of the current run, of a command that needs a running environment; at most one."""
 _projects: list[Project] = []
 """The project of the current run, for the names of its folders; at most one."""
 
@@ -85,15 +88,36 @@ def project_from(
     return project
 
 
-def backend_from(project: Project, flag: str | None = None) -> Backend:
+def backend_from(project: Project, flag: str | None = None, *, needs_running: bool = True) -> Backend:
     """The backend of a project: the flag, the setting, or what this machine can do.
+
+    Args:
+        project: of this run.
+        flag: `--backend`.
+        needs_running: what fails for lack of an answer is told as a stopped environment, where it is one.
 
     Raises:
         DevenvError: the one that was asked for is not possible here.
     """
     from devenv.backends.choose import choose
 
-    return choose(project, flag, reporter_from())
+    backend = choose(project, flag, reporter_from())
+    _backends[:] = [backend] if needs_running else []
+    return backend
+
+
+def stopped_instead_of(error: DevenvError) -> DevenvError | None:
+    """That the environment is stopped, where this is why something did not answer; None where it is not."""
+    from devenv.backends.base import EnvironmentStopped
+    from devenv.errors import DevenvError
+
+    if not error.of_silence or not _backends:
+        return None
+    try:
+        state = _backends[0].status().state
+    except DevenvError:
+        return None
+    return EnvironmentStopped(state) if state in ("stopped", "missing") else None
 
 
 def reporter_from() -> Reporter:

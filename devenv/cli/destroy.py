@@ -36,7 +36,7 @@ def command(
     from devenv.sync.lock import holder
 
     project = project_from()
-    backend = backend_from(project)
+    backend = backend_from(project, needs_running=False)
     out = console()
     things = list(backend.destroys())
     if not things:

@@ -79,7 +79,7 @@ def _subject() -> tuple[Project | None, Backend | None, DevenvError | None]:
     except DevenvError as error:
         return None, None, error
     try:
-        return project, backend_from(project), None
+        return project, backend_from(project, needs_running=False), None
     except DevenvError as error:
         return project, None, error
 

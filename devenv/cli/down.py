@@ -18,6 +18,6 @@ def command() -> None:
     from devenv.boot.runner import run_steps
 
     project = project_from()
-    backend = backend_from(project)
+    backend = backend_from(project, needs_running=False)
     run_steps(backend.down_steps(), console().report)
     console().report(Notice("info", "stopped; the data is kept", "devenv up"))

@@ -41,7 +41,11 @@ def command(
     Examples:
       devenv open grafana
     """
+    from devenv.backends.base import EnvironmentStopped
+
     status = backend_from(project_from()).status()
+    if status.state in ("stopped", "missing"):
+        raise EnvironmentStopped(status.state)
     urls = pages(status.urls)
     if page not in urls and status.state in ("up", "partly"):
         forwarded = {page_name(item.name) for item in status.components if item.name in PAGES}
@@ -54,7 +58,7 @@ def command(
         raise NoSuchPage(
             f"there is no page {page!r}"
             + (f"; did you mean {near[0]}?" if near else "")
-            + (f"; the pages are {', '.join(urls)}" if urls else ", because nothing runs"),
+            + (f"; the pages are {', '.join(urls)}" if urls else ""),
             hint=f"devenv open {near[0]}" if near else ("devenv status" if urls else "devenv up"),
         )
     console().print(urls[page])

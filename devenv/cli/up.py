@@ -123,7 +123,7 @@ def _up(
 
     require_dag_folder(project)
     out = console()
-    backend = backend_from(project, flag.value if flag else None)
+    backend = backend_from(project, flag.value if flag else None, needs_running=False)
     out.report(Notice("info", f"{backend.name}: {backend.reason}"))
     for notice in _taken_over(project):
         out.report(notice)

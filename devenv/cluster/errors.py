@@ -25,6 +25,7 @@ class ContextMissing(UsageError):
     """
 
     code = "DEVENV-301"
+    of_silence = True
 
 
 class ClusterUnreachable(ClusterError):
@@ -34,6 +35,7 @@ class ClusterUnreachable(ClusterError):
     """
 
     code = "DEVENV-302"
+    of_silence = True
 
 
 class AccessDenied(ClusterError):

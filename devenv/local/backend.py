@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from devenv import process
 from devenv.airflow.releases import Release
 from devenv.airflow.rest import Credentials
-from devenv.backends.base import Component, EnvironmentStatus, Health, LogQuery, Surroundings, TaskRunner
+from devenv.backends.base import (
+    Component,
+    EnvironmentStatus,
+    EnvironmentStopped,
+    Health,
+    LogQuery,
+    Surroundings,
+    TaskRunner,
+)
 from devenv.errors import DevenvError
 from devenv.events import LogLine, Notice, Reporter
 from devenv.local.errors import NotRunning
@@ -106,7 +114,7 @@ class LocalBackend:
         session = self._session
         answer = session.answer()
         if answer is None:
-            raise NotRunning("the environment is stopped", hint="devenv up")
+            raise EnvironmentStopped(session.rests)
         python, claim = session.python(), session.places.claim
         variables = airflow_processes.variables(self._project, session.places, python)
         command = agent_command(str(python), module="tasks.session")
@@ -188,7 +196,7 @@ class LocalBackend:
         if running == len(parts) and answer is not None:
             state = "up"
         elif not running:
-            state = "stopped" if session.places.data.is_dir() else "missing"
+            state = session.rests
         urls: dict[str, str] = {}
         if answer is not None:
             ports = session.ports()

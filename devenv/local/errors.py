@@ -58,6 +58,7 @@ class NotRunning(MissingError):
     """The local environment does not run, or the component that was asked for does not."""
 
     code = "DEVENV-406"
+    of_silence = True
 
 
 class PortsTaken(MissingError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from devenv.local import ports as port_choice
 from devenv.local.errors import NotRunning
@@ -68,6 +68,11 @@ class LocalSession:
         if folder is None:
             raise NotRunning(f"Airflow {self.release} is not installed for this project yet", hint="devenv up")
         return python_of(folder)
+
+    @property
+    def rests(self) -> Literal["stopped", "missing"]:
+        """What an environment is that does not run: it was started before, or never (or was removed)."""
+        return "stopped" if port_choice.remembered(self.places.data) is not None else "missing"
 
     def ports(self) -> Ports:
         """Where things answer.

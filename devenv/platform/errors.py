@@ -12,3 +12,4 @@ class NotDeployed(UsageError):
     """
 
     code = "DEVENV-231"
+    of_silence = True

@@ -13,6 +13,7 @@ class VaultUnreachable(PlatformError):
     """
 
     code = "DEVENV-600"
+    of_silence = True
 
 
 class VaultSealed(PlatformError):

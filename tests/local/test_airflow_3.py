@@ -31,6 +31,10 @@ def test_save_verdict_run_and_log(airflow_3: World) -> None:
     assert client.wait_run("hello", run_id, seconds=90).state == "success"
     log = [line.text for line in task_logs(airflow_3.backend(), TaskLogQuery("hello", "greet"))]
     assert any("hello from the task" in line for line in log)
+    cleared = client.clear("hello", run_id, ["greet"], upstream=False, downstream=True, rehearse=False)
+    assert cleared == ("greet",)
+    assert client.wait_run("hello", run_id, seconds=90).state == "success"
+    assert client.task_instances("hello", run_id)[0].try_number == 2
 
     airflow_3.write("hello.py", HELLO + "\nsum(['no', 'numbers'])\n")
     verdicts = eventually(

@@ -189,6 +189,22 @@ pushes()
 """
 
 
+def test_what_failed_runs_again_in_its_run(airflow_2: World, client: AirflowClient) -> None:
+    client.unpause("fails")
+    run_id = client.trigger("fails", {})
+    assert client.wait_run("fails", run_id, seconds=180).state == "failed"
+    listed = devenv(airflow_2, "rerun", "fails", "--dry-run")
+    assert (listed.code, listed.output.splitlines()[1:]) == (0, ["  explode"]), listed.errors
+    again = devenv(airflow_2, "rerun", "fails", "--run", run_id)
+    assert (again.code, "explode failed" in again.errors) == (1, True), again.errors
+    tries = {task.task_id: task.try_number for task in client.task_instances("fails", run_id)}
+    assert tries["explode"] == 2
+    whole = devenv(airflow_2, "rerun", "fails", "explode", "--upstream", "--dry-run", "--run", run_id)
+    assert whole.output.splitlines()[1:] == ["  explode", "  fine"]
+    fine = devenv(airflow_2, "rerun", "fails", "fine", "--only", "--run", run_id)
+    assert (fine.code, "fine succeeded" in fine.output) == (0, True), fine.errors
+
+
 def test_a_save_makes_a_watched_test_run_again(airflow_2: World) -> None:
     path = airflow_2.write("again.py", PUSHES.replace("pushes", "again"))
     with Triggers(airflow_2.project, airflow_2.backend(), "again", ["dags/again.py"]) as triggers:
