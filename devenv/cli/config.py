@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from devenv.cli.context import console, project_from
 
+if TYPE_CHECKING:
+    from devenv.project import Project
+
 
 def command(
     *,
     given: Annotated[bool, typer.Option("--given", help="Only what is not a default.")] = False,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="What is installed beside Airflow on the local backend, instead.")
+    ] = False,
 ) -> None:
     """Shows the settings that rule, and where each came from.
 
@@ -24,7 +30,11 @@ def command(
       devenv config --given
       DEVENV_PORTS__AIRFLOW=9000 devenv config --given
       devenv config -o json
+      devenv config --packages
     """
+    if packages:
+        _show_packages(project_from())
+        return
     from devenv.settings.load import read
     from devenv.settings.remembered import remembered
 
@@ -40,6 +50,41 @@ def command(
         out.record("setting", {"name": ".".join(path), "value": value, "origin": origin})
         rows.append((".".join(path), _toml(value), Text(origin, "dim" if origin == "default" else "cyan")))
     out.table(("setting", "value", "from"), rows)
+
+
+def _show_packages(project: Project) -> None:
+    """The record that the local backend, or `devenv check`, wrote when it installed the project's release.
+
+    Raises:
+        NotInstalled: it did not yet.
+    """
+    from devenv.local import installed
+    from devenv.local.errors import NotInstalled
+    from devenv.local.virtualenv import Installer
+
+    release = project.settings.airflow.version
+    folder = Installer(project.environment).airflow_folder(release, project.folder / "requirements.txt")
+    record = installed.read(folder) if folder else None
+    if folder is None or record is None:
+        raise NotInstalled(
+            f"Airflow {release} is not installed for the local backend yet, with this requirements.txt",
+            hint="devenv up --backend local, or devenv check",
+        )
+    out = console()
+    out.record(
+        "packages",
+        {
+            "release": release,
+            "folder": str(folder),
+            "limits": record.limits,
+            "requirements": record.requirements,
+            "packages": record.packages,
+        },
+    )
+    out.print(f"Airflow {release} in {folder}", f"packages allowed: {record.limits}")
+    if record.requirements:
+        out.print(f"for requirements.txt: {record.requirements}")
+    out.table(("package", "version"), sorted(record.packages.items()))
 
 
 def _values(table: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -55,6 +55,8 @@ def session() -> Session:
 def session_of(current: Session) -> Iterator[Session]:
     """Makes `current` the session for the time of the context."""
     token = _session.set(current)
+    _projects.clear()
+    _backends.clear()
     try:
         yield current
     finally:

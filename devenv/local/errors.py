@@ -25,6 +25,22 @@ class InstallFailed(PlatformError):
     code = "DEVENV-402"
 
 
+class RequirementsConflict(MissingError):
+    """`requirements.txt` and the release of Airflow ask for versions of a package that exclude each other.
+
+    uv's explanation is shown: it names the package, what Airflow requires and what `requirements.txt` requires. Both
+    are resolved together, so that a project's packages cannot replace what the release needs.
+    """
+
+    code = "DEVENV-412"
+
+
+class NotInstalled(MissingError):
+    """The project's release of Airflow was not installed on this machine yet, so there is no list of its packages."""
+
+    code = "DEVENV-413"
+
+
 class AirflowBroken(PlatformError):
     """Airflow's processes run, but its REST API answers requests with errors of its own (HTTP 500).
 

@@ -18,7 +18,8 @@ from devenv.airflow.releases import Release
 from devenv.environment import Environment
 from devenv.errors import CommandFailed, TimedOut
 from devenv.files import write_whole
-from devenv.local.errors import InstallFailed, InterpreterMissing
+from devenv.local import installed
+from devenv.local.errors import InstallFailed, InterpreterMissing, RequirementsConflict
 from devenv.published import packages_until
 from devenv.requirements import references
 
@@ -27,6 +28,8 @@ _MARKER = ".devenv-complete"
 _CONSTRAINTS = "https://raw.githubusercontent.com/apache/airflow/constraints-{release}/constraints-{python}.txt"
 _REACH_SECONDS = 2.0
 _INSTALL_SECONDS = 1800.0
+_RECIPE = "r2"
+"""Part of the names of folders; another one has them made again. r2: packages of the day of the release."""
 Say = Callable[[str], None]
 """Takes a line about what is being done."""
 
@@ -80,7 +83,7 @@ class Installer:
         """The folder in which `airflow` finds what it made for the same arguments; None when nothing is there yet."""
         digest = _digest(requirements)
         for python in _pythons(release):
-            folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}"
+            folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}-{_RECIPE}"
             if (folder / _MARKER).exists() and python_of(folder).exists():
                 return folder
         return None
@@ -103,17 +106,19 @@ class Installer:
             return python_of(made)
         python, interpreter = self._interpreter(release, say)
         digest = _digest(requirements)
-        folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}"
+        folder = self.environment.cache_folder / "airflow" / f"{release}-{python}-{digest}-{_RECIPE}"
         with _locked(folder, say):
             if not (folder / _MARKER).exists():
                 self._make(folder, interpreter)
                 packages = [f"apache-airflow[{','.join(EXTRAS)}]=={release}", *_own_parts(release), "psycopg2-binary"]
-                self._install(folder, [*self._limits(release, python, say), *packages], say)
+                limits, words = self._limits(release, python, say)
+                self._install(folder, [*limits, *packages], say, f"Airflow {release}")
+                beside = ""
                 if requirements.is_file():
-                    # As an image on top of the release's: the project may ask for newer packages than the release had.
-                    self._install(folder, ["-r", str(requirements), f"apache-airflow=={release}"], say)
+                    beside = self._install_requirements(folder, requirements, packages, (limits, words), say)
                 if _digest(requirements) != digest:
                     raise InstallFailed("requirements.txt was changed while it was being installed", hint="devenv up")
+                installed.write(folder, installed.Installed(release, words, beside, self._packages(folder)))
                 (folder / _MARKER).touch()
         return python_of(folder)
 
@@ -133,7 +138,7 @@ class Installer:
         with _locked(folder, say):
             if not (folder / _MARKER).exists():
                 self._make(folder, process.interpreter())
-                self._install(folder, ["--only-binary", ":all:", "--no-deps", *packages], say)
+                self._install(folder, ["--only-binary", ":all:", "--no-deps", *packages], say, packages[-1])
                 (folder / _MARKER).touch()
         return folder
 
@@ -156,8 +161,11 @@ class Installer:
             ) from error
         return versions[0], found.stdout.strip()
 
-    def _limits(self, release: str, python: str, say: Say) -> list[str]:
-        """The release's constraints where they can be reached, else the index as it stood a day after the release."""
+    def _limits(self, release: str, python: str, say: Say) -> tuple[list[str], str]:
+        """The release's constraints where they can be reached, else the index as it stood a day after the release.
+
+        Returns uv's options, and the same in words for the record.
+        """
         import requests
 
         kept = self.environment.cache_folder / "airflow" / f"constraints-{release}-{python}.txt"
@@ -172,29 +180,73 @@ class Installer:
                 until = packages_until(release, self.environment)
                 if until is None:
                     say("Airflow's constraints cannot be reached, nor its day; the newest packages are taken")
-                    return []
+                    return [], "none"
                 say(f"Airflow's constraints cannot be reached; packages up to {until:%Y-%m-%d} are taken")
-                return ["--exclude-newer", until.strftime("%Y-%m-%dT%H:%M:%SZ")]
-        return ["--constraint", str(kept)]
+                return ["--exclude-newer", until.strftime("%Y-%m-%dT%H:%M:%SZ")], f"until {until:%Y-%m-%d}"
+        return ["--constraint", str(kept)], "constraints"
+
+    def _install_requirements(
+        self, folder: Path, requirements: Path, packages: Sequence[str], limits: tuple[list[str], str], say: Say
+    ) -> str:
+        """Installs `requirements.txt`, resolved together with the release's own packages.
+
+        Within the release's limits where that is possible; otherwise, as an image on top of the release's would, with
+        whatever newer packages Airflow's own requirements allow. Returns which of the two, for the record.
+
+        Raises:
+            RequirementsConflict: there is no set of packages that both accept.
+        """
+        options, words = limits
+        wanted = ["-r", str(requirements), *packages]
+        code, lines = self._try([*options, *wanted], folder, _unheard)
+        if code == 0:
+            return words
+        if options and not self._cancelled:
+            say("requirements.txt asks for other packages than the release was published with; they are taken")
+            code, lines = self._try(wanted, folder, say)
+        if code != 0 and not self._cancelled and self._resolves(folder, packages, options):
+            raise RequirementsConflict(
+                f"requirements.txt and {packages[0]} cannot be installed together",
+                hint="change the line of requirements.txt that is named above, or `airflow.version`; then `devenv up`",
+                detail=_shown(lines),
+            )
+        if code != 0:
+            raise self._failed("requirements.txt", lines)
+        return "none"
+
+    def _resolves(self, folder: Path, packages: Sequence[str], options: Sequence[str]) -> bool:
+        """Whether the index answers at all: the release's own packages alone can be resolved."""
+        return self._pip(["--dry-run", *options, *packages], folder, _unheard)[0] == 0
+
+    def _packages(self, folder: Path) -> dict[str, str]:
+        listed = process.run(
+            [uv(), "pip", "list", "--format", "json", "--python", python_of(folder)], variables=self._variables()
+        )
+        return {one["name"]: one["version"] for one in json.loads(listed.stdout)}
 
     def _make(self, folder: Path, interpreter: str) -> None:
         if folder.exists():  # an interrupted one
             shutil.rmtree(folder)
         process.run([uv(), "venv", "--quiet", "--no-project", "--python", interpreter, folder], timeout=120)
 
-    def _install(self, folder: Path, arguments: Sequence[str], say: Say) -> None:
+    def _install(self, folder: Path, arguments: Sequence[str], say: Say, what: str) -> None:
+        code, lines = self._try(arguments, folder, say)
+        if code != 0:
+            raise self._failed(what, lines)
+
+    def _try(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
         """Installs what uv has in its cache without asking the index for each package, and fetches otherwise."""
         code, lines = self._pip([*arguments, "--offline"], folder, _unheard)
         if code != 0 and not self._cancelled:
             code, lines = self._pip(arguments, folder, say)
-        if code != 0:
-            reason = "was cancelled" if self._cancelled else "failed"
-            what = "requirements.txt" if "-r" in arguments else arguments[-1]
-            raise InstallFailed(
-                f"Installing {what} {reason}",
-                hint="look at the lines above; without a network only what uv has in its cache can be installed",
-                detail="\n".join(line for line in lines if not line.startswith("+ "))[-4000:],
-            )
+        return code, lines
+
+    def _failed(self, what: str, lines: Sequence[str]) -> InstallFailed:
+        return InstallFailed(
+            f"Installing {what} {'was cancelled' if self._cancelled else 'failed'}",
+            hint="look at the lines above; without a network only what uv has in its cache can be installed",
+            detail=_shown(lines),
+        )
 
     def _pip(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
         command = [uv(), "pip", "install", "--python", str(python_of(folder)), "--color", "never", *arguments]
@@ -241,6 +293,11 @@ def _digest(requirements: Path) -> str:
     found = references(requirements)
     more = [found.digest()] if len(found.files) > 1 or found.packages else []
     return hashlib.sha256(json.dumps([EXTRAS, requirements.read_text(), *more]).encode()).hexdigest()[:12]
+
+
+def _shown(lines: Sequence[str]) -> str:
+    """What uv said, without the packages that it installed."""
+    return "\n".join(line for line in lines if not line.startswith("+ "))[-4000:]
 
 
 def _unheard(_line: str) -> None:
