@@ -47,9 +47,7 @@ def command(
     if dry_run:
         return ExitCode.OK
     if (watcher := holder(project.state_folder)) is not None:
-        raise StillWatched(
-            f"process {watcher.pid} watches this project", hint=f"Ctrl-C in its terminal, or kill {watcher.pid}"
-        )
+        raise StillWatched(f"process {watcher.pid} watches this project", hint="Ctrl-C in its terminal ends it")
     if not out.confirm("Remove all of it?", yes=yes):
         out.report(Notice("info", "nothing was removed"))
         return ExitCode.REFUSED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from devenv.errors import PlatformError, UsageError
 from devenv.events import Notice
 
 if TYPE_CHECKING:
+    from devenv.project import Project
     from devenv.sync.loop import Result
 
 
@@ -43,8 +44,8 @@ def command(
 ) -> None:
     """Brings the DAG volume in step with the DAG folder once; exit 0 when it is, 1 when it is not.
 
-    Beside a running watch, which does the same all the time, only `--yes` is needed: it lets through the deletes that
-    the watch holds.
+    Beside a running watch, which does the same all the time, it says whether that has the volume; `--yes` lets through
+    the deletes that the watch holds.
 
     Examples:
       devenv sync
@@ -68,6 +69,9 @@ def command(
         leave_word(project.state_folder)
         out.report(Notice("info", f"confirmed: the watch (process {watcher.pid}) now applies its pending deletes"))
         return
+    if watcher is not None and not (check or dry_run):
+        _ask_watch(project, watcher.pid)
+        return
     with WatchLock(project.make_state_folder(), project.environment.now):
         ask = (lambda _question: True) if yes else out.confirm if out.can_ask else None
         opened = functools.partial(backend_from(project).open_target, take_over=take_over)
@@ -81,6 +85,29 @@ def command(
     _print(result, rehearsed=check or dry_run)
     if not result.in_step and not dry_run:
         raise typer.Exit(1)
+
+
+def _ask_watch(project: Project, pid: int) -> None:
+    """A watch runs, and does what this command would: says so, where it has the volume.
+
+    Raises:
+        SyncInterrupted: it has lost the volume, and is trying to reach it again.
+    """
+    from devenv.events import TYPES, ConnectionChanged, WatchStarted
+    from devenv.journal import JournalReader, journal_file
+
+    state: dict[str, Any] = {}
+    for line in JournalReader(journal_file(project.state_folder)).fresh()[1]:
+        if line["type"] == TYPES[WatchStarted]:
+            state = {}
+        elif line["type"] == TYPES[ConnectionChanged]:
+            state = line["data"]
+    if state.get("state") in ("lost", "reconnecting"):
+        raise SyncInterrupted(
+            f"the watch (process {pid}) has lost the DAG volume: {state.get('reason')}", hint="devenv status"
+        )
+    console().record("sync.watched", {"pid": pid})
+    console().print(f"the watch (process {pid}) brings each change to the volume at once")
 
 
 def _print(result: Result, *, rehearsed: bool) -> None:

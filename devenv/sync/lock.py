@@ -34,8 +34,8 @@ class Holder:
 class AlreadyWatched(RefusedError):
     """Another `devenv watch` or `devenv up` watches this folder; two would undo each other's work.
 
-    Use the one that runs, or end it (Ctrl-C in its terminal, `kill PID`) and start again. A lock is never stale: it
-    goes with its process.
+    Use the one that runs, or end it (Ctrl-C in its terminal) and start again. A lock is never stale: it goes with its
+    process.
     """
 
     code = "DEVENV-524"
@@ -45,7 +45,7 @@ class AlreadyWatched(RefusedError):
         running = f", for {_span(now - holder.since)}" if holder.since else ""
         super().__init__(
             f"{folder} is already watched by {who}{running}",
-            hint=f"kill {holder.pid}" if holder.pid else "end the other watch",
+            hint="Ctrl-C in its terminal ends it; it keeps the DAG volume in step",
         )
         self.holder = holder
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from devenv.events import ConnectionChanged
+from devenv.journal import Journal
 from devenv.sync.guard import take_word
 from devenv.sync.lock import WatchLock
 from devenv.sync.model import TargetLost
@@ -59,9 +61,19 @@ def test_a_script_must_say_yes_before_the_volume_is_emptied(devenv, target) -> N
 def test_beside_a_watch(devenv, project_folder, target) -> None:
     state = devenv.state_folder()
     with WatchLock(state):
-        refused = devenv("sync")
+        done = devenv("sync")
+        assert (done.exit_code, "brings each change to the volume at once" in done.stdout) == (0, True)
+        journal = Journal(state, lambda: 1.0)
+        journal.report(ConnectionChanged("lost", "the pod was killed"))
+        lost = devenv("sync")
+        assert (lost.exit_code, "has lost the DAG volume: the pod was killed" in lost.stderr) == (4, True)
+        journal.report(ConnectionChanged("connected"))
+        assert devenv("sync").exit_code == 0
+        journal.close()
+        refused = devenv("sync", "--check")
         assert refused.exit_code == 5
         assert "is already watched by process" in refused.stderr
+        assert "Ctrl-C in its terminal" in refused.stderr
         assert devenv("sync", "--yes").exit_code == 0
         assert take_word(state)
     assert not target.batches
