@@ -204,7 +204,8 @@ class Installer:
         if options and not self._cancelled:
             say("requirements.txt asks for other packages than the release was published with; they are taken")
             code, lines = self._try(wanted, folder, say)
-        if code != 0 and not self._cancelled and self._resolves(folder, packages, options):
+        alone = ([*options, *packages], ["-r", str(requirements)])
+        if code != 0 and not self._cancelled and all(self._resolves(folder, each) for each in alone):
             raise RequirementsConflict(
                 f"requirements.txt and {packages[0]} cannot be installed together",
                 hint="change the line of requirements.txt that is named above, or `airflow.version`; then `devenv up`",
@@ -214,9 +215,9 @@ class Installer:
             raise self._failed("requirements.txt", lines)
         return "none"
 
-    def _resolves(self, folder: Path, packages: Sequence[str], options: Sequence[str]) -> bool:
-        """Whether the index answers at all: the release's own packages alone can be resolved."""
-        return self._pip(["--dry-run", *options, *packages], folder, _unheard)[0] == 0
+    def _resolves(self, folder: Path, arguments: Sequence[str]) -> bool:
+        """Whether packages can be installed by themselves: the index answers, and has them."""
+        return self._pip(["--dry-run", *arguments], folder, _unheard)[0] == 0
 
     def _packages(self, folder: Path) -> dict[str, str]:
         listed = process.run(

@@ -95,7 +95,22 @@ def checked_connection(name: str, text: str) -> str:
             f"Connection {name} must be a URI, or JSON",
             hint="postgresql://LOGIN:PASSWORD@HOST:5432/DATABASE, with special characters as %XX",
         )
+    if _reads_otherwise(text):
+        raise SeedsInvalid(
+            f"Connection {name}: a login or password holds / or # as it is, and would be read as something else",
+            hint="write %2F for /, %23 for #, %40 for @, %3F for ?; or give the connection as JSON",
+        )
     return text
+
+
+def _reads_otherwise(uri: str) -> bool:
+    """Whether Airflow, which reads a URI as RFC 3986 does, would find another host, port or password than was meant."""
+    rest = uri.partition("://")[2]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    beyond = rest[len(authority) :]
+    port = authority.rpartition("@")[2].partition("]")[2] or authority.rpartition("@")[2]
+    number = port.partition(":")[2]
+    return "#" in beyond or "@" in beyond.partition("?")[0] or (bool(number) and not number.isdigit())
 
 
 class SecretEditor:

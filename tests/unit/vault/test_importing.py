@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devenv.vault.errors import ImportInvalid
+from devenv.vault.editor import checked_connection
+from devenv.vault.errors import ImportInvalid, SeedsInvalid
 from devenv.vault.importing import Pool, connection_uri, env_lines, read_file
 
 ASTRO = """
@@ -143,3 +144,24 @@ def test_any_shape_is_understood_or_refused(content: dict[str, object]) -> None:
 def test_a_connection_without_parts_is_still_a_uri() -> None:
     assert connection_uri({"conn_type": "aws"}) == "aws:///"
     assert env_lines("A=\nB=' x '\n", "stdin") == {"A": "", "B": " x "}
+
+
+@pytest.mark.parametrize(
+    ("uri", "taken"),
+    [
+        ("postgresql://ana:p%40ss@db.example:5432/shop", True),
+        ("postgresql://ana:p@ss@db.example:5432/shop", True),  # read as it is meant
+        ("postgresql://ana:pa/ss@db.example/shop", False),
+        ("postgresql://ana:p@ss/w:rd#1@db.example:5432/shop", False),
+        ("postgresql://ana:pass#1@db.example/shop", False),
+        ("http://[::1]:8080/", True),
+        ("https://host/path?__extra__=%7B%22mail%22%3A%22a@b%22%7D", True),
+        ("aws://", True),
+    ],
+)
+def test_a_uri_that_would_be_read_otherwise_is_refused(uri: str, taken: bool) -> None:
+    if taken:
+        assert checked_connection("shop", uri) == uri
+    else:
+        with pytest.raises(SeedsInvalid, match="as it is, and would be read as something else"):
+            checked_connection("shop", uri)
