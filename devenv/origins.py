@@ -177,14 +177,14 @@ def _makes_dags(path: Path) -> bool:
 
 
 def _folders(folder: Path, dags: str) -> Iterator[Found]:
-    """`plugins/`, `include/`, and packages beside the DAG folder that DAG files import."""
+    """`plugins/`, `include/`, and packages beside the DAG folder that these, or DAG files, import."""
     beside = (folder / dags).resolve().parent
     if dags in ("", ".") or not beside.is_relative_to(folder.resolve()):
         return
     names = [name for name in CONVENTIONAL if (beside / name).is_dir()]
     packages = {path.parent.name for path in beside.glob("*/__init__.py")}
     packages -= {*names, *_NEVER, Path(dags).name}
-    names += sorted(_imported(folder / dags, packages))
+    names += sorted(_used(beside, [folder / dags, *(beside / name for name in names)], packages))
     inside = beside.relative_to(folder.resolve())
     if names:
         listed = ", ".join(f"{name}/" for name in names)
@@ -195,11 +195,22 @@ def _folders(folder: Path, dags: str) -> Iterator[Found]:
         )
 
 
-def _imported(dags: Path, packages: set[str]) -> set[str]:
-    """Those of the packages that files below a folder import, by their text; each command asks, so it ends early."""
+def _used(beside: Path, folders: list[Path], packages: set[str]) -> set[str]:
+    """Those of the packages that files below these folders import, or a package that is used does, by their text."""
+    used: set[str] = set()
+    waiting = list(folders)
+    while waiting and used != packages:
+        more = _imported(waiting.pop(0), packages - used)
+        used |= more
+        waiting += [beside / name for name in sorted(more)]
+    return used
+
+
+def _imported(folder: Path, packages: set[str]) -> set[str]:
+    """Those of the packages that files below a folder import; each command asks, so it ends early."""
     found: set[str] = set()
     if packages:
-        for path in itertools.islice(dags.rglob("*.py"), _FILES_LIMIT):
+        for path in itertools.islice(folder.rglob("*.py"), _FILES_LIMIT):
             found |= packages.intersection(_IMPORT.findall(_text(path, _PYTHON_LIMIT)))
             if found == packages:
                 break

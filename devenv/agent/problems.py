@@ -295,12 +295,36 @@ def _missing_secret(error: BaseException, message: str, context: _Context) -> Op
         return None
     for what, name in reversed(context.missing):
         if name in message:
+            keys = _keys_in_vault(what, name)
+            if keys:
+                wanted = "value" if what == "variable" else "conn_uri"
+                path = f"{context.vault_mount}/{what}s/{name}"
+                return (
+                    f"missing-{what}",
+                    f"{path} in Vault has no key {wanted!r} (its keys: {', '.join(keys)})",
+                    f"devenv secrets set {what} {name}",
+                )
             return (
                 f"missing-{what}",
                 f"{what.capitalize()} {name!r} does not exist",
                 f"It belongs at {context.vault_mount}/{what}s/{name} in Vault: devenv secrets set {what} {name}",
             )
     return None
+
+
+def _keys_in_vault(what: str, name: str) -> List[str]:
+    """The keys at the path where Airflow's Vault backend looks for a Variable or Connection; none where it has none."""
+    try:
+        from airflow.configuration import ensure_secrets_loaded
+
+        for backend in ensure_secrets_loaded():
+            folder = getattr(backend, f"{what}s_path", None)
+            client = getattr(backend, "vault_client", None)
+            if folder and client is not None:
+                return sorted(str(key) for key in client.get_secret(secret_path=f"{folder}/{name}") or ())
+    except Exception:  # no Vault, or it does not answer: then it is said to be missing
+        return []
+    return []
 
 
 def summary(error: BaseException) -> str:

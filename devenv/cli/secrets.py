@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 
 _MASK = "********"
+_SOURCES = {"vault": "Vault only"}
 _LARGEST_IMPORT = 8 * 1_048_576
 
 What = Annotated[str, typer.Argument(metavar="WHAT", help="connection, variable, or a path in Vault: kyuubi/database.")]
@@ -101,7 +102,8 @@ def list_secrets() -> None:
     rows = []
     for entry in desk.editor.entries():
         keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]
-        rows.append((entry.path, ", ".join(keys), entry.source, desk.editor.readers(entry)))
+        source = _SOURCES.get(entry.source, entry.source)
+        rows.append((entry.path, ", ".join(keys), source, desk.editor.readers(entry)))
         console().record(
             "secret",
             {
@@ -113,6 +115,10 @@ def list_secrets() -> None:
             },
         )
     console().table(("path", "keys", "from", "read by"), rows)
+    by_hand = sum(source == _SOURCES["vault"] for _path, _keys, source, _readers in rows)
+    if by_hand:
+        said = f"{by_hand} of these {'is' if by_hand == 1 else 'are'} in Vault only, and lost when it restarts"
+        console().report(Notice("warning", said, hint="devenv secrets keep"))
     if desk.store is None:
         console().report(Notice("info", f"Vault does not run; these are the seeds ({desk.silent})"))
 
@@ -186,6 +192,22 @@ def remove(what: What, name: Name = None, *, no_restart: NoRestart = False) -> N
     desk.say_where(f"removed {place.path}" + (f" {place.key}" if place.key and not place.live else ""))
     if not place.live or desk.project.settings.airflow.variables_secret:
         desk.bring_to_pods(restart=not no_restart)
+
+
+@app.command()
+def keep() -> None:
+    """Keeps what was put into Vault by hand (its page, `vault kv put`), which it forgets when it restarts."""
+    desk = _Desk()
+    if desk.store is None:
+        from devenv.vault.errors import VaultUnreachable
+
+        raise VaultUnreachable(f"There is no Vault to look into: {desk.silent}", hint="devenv up")
+    kept = desk.editor.keep()
+    for path, keys in kept.items():
+        console().print(f"{path}  {', '.join(keys)}")
+        console().record("secret.kept", {"path": path, "keys": list(keys)})
+    said = f"kept {len(kept)}: they are in Vault again after its restart" if kept else "nothing is in Vault only"
+    console().report(Notice("info", said))
 
 
 @app.command()

@@ -41,7 +41,7 @@ class VaultWatch:
         ready = all(status.get("ready") for status in statuses)
         if self._away and ready:
             self._away = False
-            self._report(Notice("info", "Vault is back, with all its secrets"))
+            self._report(Notice("info", "Vault is back, with all secrets that were kept"))
 
     def close(self) -> None:
         """Nothing is kept that would have to end."""

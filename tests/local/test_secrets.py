@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 import shutil
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,3 +147,49 @@ def held(shop: Shop, content: bytes) -> list[str]:
         forms = [raw, *(base64.b64encode(b"x" * lead + raw)[4:-4] for lead in range(3))]
         found += [name for form in forms if form in content]
     return found
+
+
+def put_by_hand(shop: Shop, path: str, values: dict[str, str]) -> None:
+    """As in Vault's own page."""
+    exports = shop.program.run("env", "--reveal")  # not among what was printed: it is asked to reveal
+    variables = dict(re.findall(r"export (VAULT_\w+)=[\"']?([^\"'\n]+)", exports))
+    request = urllib.request.Request(
+        f"{variables['VAULT_ADDR']}/v1/secret/data/{path}",
+        json.dumps({"data": values}).encode(),
+        {"X-Vault-Token": variables["VAULT_TOKEN"]},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
+        pass
+
+
+def test_what_was_put_into_vault_by_hand_is_told_and_can_be_kept(shop: Shop) -> None:
+    put_by_hand(shop, "variables/by_hand", {"value": "eu"})
+    put_by_hand(shop, "variables/other_key", {"region": "eu"})
+    listed = shop.run("secrets", "list")
+    (line,) = [line for line in listed.splitlines() if "variables/by_hand" in line]
+    assert "Vault only" in line
+    kept = shop.run("secrets", "keep")
+    assert "variables/by_hand  value" in kept
+    assert "Vault only" not in shop.run("secrets", "list")
+    (port,) = [int(word) for word in re.findall(r"VAULT_ADDR=\S*:(\d+)", shop.program.run("env"))]
+    (vault,) = {
+        connection.pid
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    psutil.Process(vault).kill()  # it is started again, and filled from the seeds
+    eventually(lambda: not psutil.pid_exists(vault))
+    eventually(lambda: "eu" in shop.program.run("secrets", "get", "variable", "by_hand", "--reveal", code=None))
+
+
+def test_a_variable_under_another_key_is_not_said_to_be_missing(shop: Shop) -> None:
+    put_by_hand(shop, "variables/wrong_key", {"region": "eu"})
+    text = "from airflow.models import Variable\nVariable.get('wrong_key')\n# airflow dag\n"
+    path = shop.program.folder / "dags" / "wrong_key.py"
+    with shop.program.watching() as watch:
+        path.write_text(text)
+        verdict = watch.verdict("dags/wrong_key.py", ok=False)
+        (problem,) = [one for one in verdict["problems"] if one["severity"] == "error"]
+        assert problem["message"] == "secret/variables/wrong_key in Vault has no key 'value' (its keys: region)"
+        path.unlink()
+        watch.interrupt()

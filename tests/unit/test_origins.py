@@ -181,3 +181,19 @@ def test_a_dag_folder_that_is_called_otherwise(tmp_path: Path, files: dict[str, 
     settings, found = complete(tmp_path, Settings())
     assert settings.sync.dags == dags
     assert [one.source for one in found if one.path == ("sync", "dags")] == ([source] if source else [])
+
+
+def test_packages_that_plugins_and_other_packages_import_belong_to_it_too(tmp_path: Path) -> None:
+    files = {
+        "dags/a.py": "import first\n",
+        "plugins/operators.py": "from helpers.http import get\n",
+        "first/__init__.py": "from second import x\n",
+        "second/__init__.py": "",
+        "helpers/__init__.py": "",
+        "unused/__init__.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    settings, _found = complete(tmp_path, Settings())
+    assert settings.sync.folders == ("plugins", "first", "helpers", "second")
