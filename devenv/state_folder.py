@@ -70,7 +70,12 @@ def make(folder: Path, data_folder: Path) -> Path:
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         word = secrets.token_hex(16)
         write_whole(data_folder / _KEPT, word)
-        folder.mkdir(mode=0o700)
+        # A process of the environment, whose folder was deleted under it, may make it again just now.
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or _first_link(folder) is not None:
+            raise _refused(folder, "was not made by devenv here")
+        folder.chmod(0o700)
         write_whole(folder / _WORD, word)
         write_whole(folder / ".gitignore", "*\n")
     return folder

@@ -126,6 +126,16 @@ def _crash_report(error: Exception, arguments: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def _say_at_once(environment: Environment, text: str) -> None:
+    """Writes past the stream's buffer: a signal may come while a line is being written, and the buffer refuses then."""
+    with contextlib.suppress(OSError, ValueError):
+        os.write(environment.stderr.fileno(), text.encode())
+        return
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # not a file
+        environment.stderr.write(text)
+        environment.stderr.flush()
+
+
 @contextlib.contextmanager
 def _signals(environment: Environment) -> Iterator[None]:
     """First Ctrl-C, SIGTERM, SIGHUP: the command ends in order; second Ctrl-C: the process ends at once.
@@ -142,9 +152,7 @@ def _signals(environment: Environment) -> Iterator[None]:
     def first(number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, second)
         if number == signal.SIGINT:
-            with contextlib.suppress(OSError, ValueError):
-                environment.stderr.write("\nstopping; Ctrl-C again quits at once\n")
-                environment.stderr.flush()
+            _say_at_once(environment, "\nstopping; Ctrl-C again quits at once\n")
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
