@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -35,8 +36,17 @@ def server() -> Iterator[PageServer]:
         made.shutdown()
 
 
+def interpreter() -> str:
+    """A Python that another user may run; that of the tests often lies in root's own folder."""
+    for candidate in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        with contextlib.suppress(OSError):
+            if subprocess.run([candidate, "-c", ""], user=NOBODY, cwd="/", check=False).returncode == 0:
+                return candidate
+    pytest.skip("no Python here that another user may run")
+
+
 def redeem(server: PageServer, ticket: str, user: int) -> str:
-    command = ["/usr/bin/python3", "-c", REDEEM, str(server.port), ticket]
+    command = [interpreter(), "-c", REDEEM, str(server.port), ticket]
     return subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
 
 

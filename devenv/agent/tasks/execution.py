@@ -106,7 +106,7 @@ def execute(
     alone = bool(request.task_id) and not request.from_start
     existing = database.copy_run(dag.dag_id, request.run_id) if alone and (request.run_id or not request.date) else ""
     if request.run_id and not existing:
-        raise Refusal("run", f"the DAG {dag.dag_id!r} has no run {request.run_id!r}", "devenv dags runs")
+        raise Refusal("run", f"the DAG {dag.dag_id!r} has no run {request.run_id!r}")
     run_id = driver.open(dag, request, existing)
     bare = alone and not existing and bool(dag.task_dict[request.task_id].upstream_task_ids)
     events.send("run", run_id=run_id, existing=bool(existing), bare=bare)
@@ -146,7 +146,6 @@ class _Runner:
                 "map-index",
                 f"{task_id} is a mapped task"
                 + (f" with indexes 0 to {count - 1}" if count else ", and what it maps over is not known"),
-                f"devenv test {self._dag.dag_id} {task_id} --from-start",
             )
         for instance in sorted(wanted, key=lambda each: int(each.map_index)):
             self._run_one(instance)

@@ -114,7 +114,7 @@ def live(warm: Warm, asked: Mapping[str, Any], database: str, result: int) -> No
         with masked():
             code = 0 if execute(driver, dag, request, private, events=events, explain=explain) else FAILED
     except Refusal as refusal:
-        events.send("refused", reason=refusal.reason, message=str(refusal), hint=refusal.hint, **refusal.fields)
+        events.send("refused", reason=refusal.reason, message=str(refusal), **refusal.fields)
         code = REFUSED
     except BaseException as error:
         import traceback
@@ -164,7 +164,7 @@ class _Finder:
         named = [file for file in broken if file in self._hints or dag_id in self._places.text(file)]
         if named:
             problems = self._problems(named[0])
-            raise Refusal("broken", f"{named[0]} does not parse", "devenv check", file=named[0], problems=problems)
+            raise Refusal("broken", f"{named[0]} does not parse", file=named[0], problems=problems)
         others = f"; {', '.join(sorted(broken)[:5])} may, and does not parse" if broken else ""
         raise Refusal("dag", f"no DAG file makes {dag_id!r}{others}", dags=sorted(set(known)))
 

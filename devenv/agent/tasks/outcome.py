@@ -20,7 +20,7 @@ class Events:
         """Sends one event.
 
         Kinds: `dag` (file), `run` (run_id, existing, bare), `started` (task_id, map_index), `finished` (state, seconds,
-        xcoms, problem), `left_out` (task_id, map_index, state), `refused` (reason, message, hint), `broke` (message).
+        xcoms, problem), `left_out` (task_id, map_index, state), `refused` (reason, message), `broke` (message).
         """
         data = json.dumps({"event": kind, **fields}, default=str).encode("utf-8", "replace") + b"\n"
         view = memoryview(data)
@@ -29,12 +29,11 @@ class Events:
 
 
 class Refusal(Exception):
-    """The run cannot begin; `reason` is for programs, the text and the hint for people."""
+    """The run cannot begin; `reason` is for programs, the text for people, `fields` say what there is instead."""
 
-    def __init__(self, reason: str, message: str, hint: str = "", **fields: Any) -> None:
+    def __init__(self, reason: str, message: str, **fields: Any) -> None:
         super().__init__(message)
         self.reason = reason
-        self.hint = hint
         self.fields = fields
 
 
