@@ -261,22 +261,29 @@ def check_success(
     progress: RunProgress,
     scrub: Callable[[str], str],
     explain: Explain = lambda _task: ("", ""),
+    tasks: Collection[str] | None = None,
 ) -> None:
-    """Does nothing for a run that succeeded.
+    """Does nothing where all is well: the run succeeded, and so did each of `tasks`.
+
+    A run succeeds with failed tasks in it where what follows them runs all the same (`trigger_rule="all_done"`).
 
     Args:
         client: Airflow.
         progress: of the run, once it is finished.
         scrub: takes secrets out of lines.
         explain: asked what ended the task that failed.
+        tasks: only these are asked about; None for the run as a whole.
 
     Raises:
         RunFailed: it failed; with the last lines of the first task that failed.
     """
     run = progress.run
-    if run.state == "success":
+    concerned = [task for task in progress.tasks if tasks is None or task.task_id in tasks]
+    if run.state == "success" and (tasks is None or not any(task.state in _FAILED for task in concerned)):
         return
-    failed = [task for task in progress.tasks if task.state == "failed"]
+    failed = [task for task in concerned if task.state == "failed"] or [
+        task for task in progress.tasks if task.state == "failed"
+    ]
     if not failed:
         states = ", ".join(f"{task.label} is {task.state}" for task in progress.tasks[:10])
         raise RunFailed(f"the run {run.run_id} of {run.dag_id} {run.state}: {states or 'it has no task'}")

@@ -20,7 +20,7 @@ _RUNS = 100
 
 
 class NothingFailed(UsageError):
-    """`devenv rerun` was not told what to run again, and nothing has failed. Name the DAG and the task."""
+    """Nothing has failed, so `devenv rerun` has nothing to run again. Name the DAG and the task."""
 
     code = "DEVENV-743"
 
@@ -123,5 +123,5 @@ def _again(
     ]
     out.record("rerun.finished", {"dag_id": run.dag_id, "run_id": run.run_id, "tasks": states})
     if any(each["state"] in _FAILED for each in states):
-        runs.check_success(client, progress, Scrubber(backend.known_secrets()), backend.explain_task)
+        runs.check_success(client, progress, Scrubber(backend.known_secrets()), backend.explain_task, cleared)
     out.print(f"{', '.join(cleared)} succeeded")

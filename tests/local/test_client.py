@@ -170,6 +170,15 @@ def test_an_airflow_that_answers_with_errors_is_not_up(airflow_2: World) -> None
     require_answers(session)
 
 
+TIDIED = """\
+from datetime import datetime
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+
+with DAG("tidied", start_date=datetime(2024, 1, 1), schedule=None):
+    load = PythonOperator(task_id="load", python_callable=lambda: 1 / 0)
+    load >> PythonOperator(task_id="tidy", python_callable=print, trigger_rule="all_done")
+"""
 PUSHES = """
 from datetime import datetime
 from airflow.decorators import dag, task
@@ -203,6 +212,18 @@ def test_what_failed_runs_again_in_its_run(airflow_2: World, client: AirflowClie
     assert whole.output.splitlines()[1:] == ["  explode", "  fine"]
     fine = devenv(airflow_2, "rerun", "fails", "fine", "--only", "--run", run_id)
     assert (fine.code, "fine succeeded" in fine.output) == (0, True), fine.errors
+
+
+def test_a_task_that_fails_again_is_said_though_its_run_succeeds(airflow_2: World, client: AirflowClient) -> None:
+    airflow_2.write("tidied.py", TIDIED)
+    eventually(lambda: client.find_dag("tidied"))
+    client.unpause("tidied")
+    run_id = client.trigger("tidied", {})
+    assert client.wait_run("tidied", run_id, seconds=180).state == "success"
+    again = devenv(airflow_2, "rerun", "tidied", "load", "--run", run_id)
+    assert (again.code, "load failed" in again.errors) == (1, True), again.errors
+    tidy = devenv(airflow_2, "rerun", "tidied", "tidy", "--run", run_id)
+    assert (tidy.code, "tidy succeeded" in tidy.output) == (0, True), tidy.errors
 
 
 def test_a_save_makes_a_watched_test_run_again(airflow_2: World) -> None:
