@@ -45,6 +45,18 @@ class ReleaseMissing(MissingError):
     code = "DEVENV-410"
 
 
+def uv() -> str:
+    """The path of the uv that came with devenv."""
+    from uv import find_uv_bin
+
+    return str(find_uv_bin())
+
+
+def uv_variables(environment: Environment) -> dict[str, str]:
+    """What uv gets: never the virtual environment that the user happens to be in."""
+    return {name: text for name, text in environment.variables.items() if name != "VIRTUAL_ENV"}
+
+
 def is_full(version: str) -> bool:
     """Whether a version names one release: `2.10.5`, and not `2.10` or `latest`."""
     return _FULL.fullmatch(version) is not None
@@ -112,19 +124,16 @@ def _require_unasked(release: str, environment: Environment) -> None:
 
 
 def _python_for(version: str) -> str:
-    """A Python that the release runs on, which uv needs to choose: 2.7 to 2.8 run on 3.8 to 3.11, 3.1 on 3.10 up."""
+    """A Python to ask uv for: all releases so far run on 3.11, and the newest may one day not, but will on 3.12."""
     return "3.11" if version != LATEST else "3.12"
 
 
 def _ask(requirement: str, environment: Environment, python: str) -> Mapping[str, Any] | None:
     """What the index has for a requirement: its package in uv's lock; None when there is none, or no answer."""
-    from uv import find_uv_bin
-
-    variables = {name: text for name, text in environment.variables.items() if name != "VIRTUAL_ENV"}
-    command = [str(find_uv_bin()), "pip", "compile", "--no-deps", "--quiet", "--no-header", "--no-python-downloads"]
+    command = [uv(), "pip", "compile", "--no-deps", "--quiet", "--no-header", "--no-python-downloads"]
     command += ["--format", "pylock.toml", "--python-version", python, "-"]
     try:
-        done = process.run(command, stdin=requirement, timeout=_SECONDS, variables=variables)
+        done = process.run(command, stdin=requirement, timeout=_SECONDS, variables=uv_variables(environment))
         packages = tomllib.loads(done.stdout).get("packages", [])
     except (CommandFailed, DevenvError, ValueError):
         return None

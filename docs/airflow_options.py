@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from devenv import process
-from devenv.local.virtualenv import uv
+from devenv.published import uv
 
 TARGET = Path(__file__).resolve().parent.parent / "devenv" / "airflow" / "options.json"
 SERIES = ("2.7", "2.8", "2.9", "2.10", "2.11", "3.0", "3.1", "3.2", "3.3", "3.4")

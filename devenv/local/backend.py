@@ -106,7 +106,7 @@ class LocalBackend:
 
     def task_runner(self, report: Reporter) -> TaskRunner:  # noqa: ARG002 (nothing has to be made)
         """See `Backend`: a process of its own on this machine, which ends with the environment."""
-        from devenv.agent_program import agent_command
+        from devenv.agent_program import TASKS, agent_command
         from devenv.local import airflow_processes
         from devenv.sync.roots import roots_of
         from devenv.sync.targets.child import ChildDuplex
@@ -117,7 +117,7 @@ class LocalBackend:
             raise EnvironmentStopped(session.rests)
         python, claim = session.python(), session.places.claim
         variables = airflow_processes.variables(self._project, session.places, python)
-        command = agent_command(str(python), module="tasks.session")
+        command = agent_command(str(python), module=TASKS)
         return TaskRunner(
             open=lambda: ChildDuplex(command, variables=variables, cwd=session.places.airflow_home),
             folders={root.name: str(claim / root.name) for root in roots_of(self._project)},

@@ -89,7 +89,7 @@ class Preflight(LocalStep):
         session.places.make(root.name for root in roots_of(session.project))
         former = session.client()
         if former is not None:
-            # It lost its folders (`.devenv` was deleted), or nothing of it runs: begin anew.
+            # It lost its folders (`.devenv` was deleted), or nothing of it runs: start from the beginning.
             former.stop(lambda name: progress(f"ending {name}", None))
             former.close()
         wanted = session.project.settings.ports

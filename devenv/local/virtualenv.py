@@ -20,7 +20,7 @@ from devenv.errors import CommandFailed, TimedOut
 from devenv.files import write_whole
 from devenv.local import installed
 from devenv.local.errors import InstallFailed, InterpreterMissing, RequirementsConflict
-from devenv.published import packages_until
+from devenv.published import packages_until, uv, uv_variables
 from devenv.requirements import references
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
@@ -32,13 +32,6 @@ _RECIPE = "r2"
 """Part of the names of folders; another one has them made again. r2: packages of the day of the release."""
 Say = Callable[[str], None]
 """Takes a line about what is being done."""
-
-
-def uv() -> str:
-    """The path of the uv that came with devenv."""
-    from uv import find_uv_bin
-
-    return str(find_uv_bin())
 
 
 @contextlib.contextmanager
@@ -150,7 +143,11 @@ class Installer:
                 return version, found.stdout.strip()
         say(f"fetching Python {versions[0]}")
         try:
-            process.run([uv(), "python", "install", versions[0]], variables=self._variables(), timeout=_INSTALL_SECONDS)
+            process.run(
+                [uv(), "python", "install", versions[0]],
+                variables=uv_variables(self.environment),
+                timeout=_INSTALL_SECONDS,
+            )
             found = process.run([uv(), "python", "find", "--no-python-downloads", versions[0]])
         except (CommandFailed, TimedOut) as error:
             raise InterpreterMissing(
@@ -221,7 +218,8 @@ class Installer:
 
     def _packages(self, folder: Path) -> dict[str, str]:
         listed = process.run(
-            [uv(), "pip", "list", "--format", "json", "--python", python_of(folder)], variables=self._variables()
+            [uv(), "pip", "list", "--format", "json", "--python", python_of(folder)],
+            variables=uv_variables(self.environment),
         )
         return {one["name"]: one["version"] for one in json.loads(listed.stdout)}
 
@@ -255,7 +253,7 @@ class Installer:
         # Paths in a requirements file are taken from the working folder.
         named = [Path(value).parent for option, value in itertools.pairwise(arguments) if option == "-r"]
         cwd = named[0] if named else folder
-        child = process.start(command, stderr=STDOUT, variables=self._variables(), cwd=cwd)
+        child = process.start(command, stderr=STDOUT, variables=uv_variables(self.environment), cwd=cwd)
         self._child = child
         try:
             assert child.stdout is not None
@@ -269,10 +267,6 @@ class Installer:
             self._child = None
             process.stop(child)
         return code, lines
-
-    def _variables(self) -> dict[str, str]:
-        """What uv gets: never the virtual environment that the user happens to be in."""
-        return {name: value for name, value in self.environment.variables.items() if name != "VIRTUAL_ENV"}
 
 
 def _own_parts(release: str) -> list[str]:

@@ -16,11 +16,7 @@ _RELEASE = "release.json"
 
 def remembered(data_folder: Path) -> dict[str, Any]:
     """Dotted setting → value, as `remember` noted them; empty when there is nothing, or nothing that can be read."""
-    try:
-        kept = json.loads((data_folder / _NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return kept if isinstance(kept, dict) else {}
+    return _read(data_folder / _NAME)
 
 
 def remember(data_folder: Path, flags: Mapping[str, Any]) -> None:
@@ -32,11 +28,7 @@ def remember(data_folder: Path, flags: Mapping[str, Any]) -> None:
 
 def chosen_release(data_folder: Path, asked: str) -> str:
     """The release that was taken for a series ("2.10" → "2.10.5"); "" when none was yet."""
-    try:
-        kept = json.loads((data_folder / _RELEASE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return ""
-    found = kept.get(asked) if isinstance(kept, dict) else None
+    found = _read(data_folder / _RELEASE).get(asked)
     return found if isinstance(found, str) else ""
 
 
@@ -54,3 +46,11 @@ def forget(data_folder: Path) -> None:
     for name in (_NAME, _RELEASE):
         with contextlib.suppress(FileNotFoundError):
             (data_folder / name).unlink()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
