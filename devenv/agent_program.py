@@ -36,6 +36,10 @@ main()
 """
 
 
+TASKS = "tasks.session"
+"""The module of the agent that runs tasks; see `agent_command`."""
+
+
 @functools.cache
 def program() -> bytes:
     """The agent as a zip of its modules; the same bytes as long as they are the same."""

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, Deque, Dict, List, Mapping, Optional, Tuple, Union
 
+from devenv.agent.forks import isolate
 from devenv.agent.parse import Release, Task, parse
 from devenv.agent.places import Places
 from devenv.agent.problems import MEMORY_HINT, MEMORY_MESSAGE, Problem, problem
@@ -62,23 +63,8 @@ class Child:
 
 
 def become_child(result: int, output: int, files: List[int], megabytes: int) -> None:
-    """Makes the process that was just forked a world of its own."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for file in files:
-        with contextlib.suppress(OSError):
-            os.close(file)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    os.set_inheritable(result, False)
+    """Makes the process that was just forked one that parses: isolated, and with bounded memory."""
+    isolate(result, output, files)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # elsewhere the limit is not honoured; what is used is limited from outside
         with open("/proc/self/statm") as stream:
@@ -196,22 +182,6 @@ def whole(data: Union[bytes, bytearray]) -> Optional[bytes]:
     length = int(head)
     start = len(head) + 1
     return bytes(data[start : start + length]) if len(data) >= start + length else None
-
-
-def read_now(file: int) -> Optional[bytes]:
-    """What can be read now: None when nothing, b"" at the end."""
-    try:
-        return os.read(file, 262_144)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
-
-
-def kill_group(pid: int) -> None:
-    """Ends a parse with all that it started; nothing happens when it is gone."""
-    with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def anonymous_memory(process: str) -> int:

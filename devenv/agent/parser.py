@@ -9,16 +9,14 @@ forking is safe, and waits for everything at once: the agent, the results, the o
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
 import selectors
-import signal
 import socket
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from devenv.agent import database, frames
 from devenv.agent.child import (
@@ -26,12 +24,11 @@ from devenv.agent.child import (
     Child,
     anonymous_memory,
     become_child,
-    kill_group,
-    read_now,
     result_of,
     whole,
     work,
 )
+from devenv.agent.forks import Children, end_strays, kill_group, read_now
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.graph import Graph
 from devenv.agent.hints import own_modules
@@ -44,7 +41,7 @@ from devenv.agent.problems import Problem, place, problem
 from devenv.agent.rehearsal import warm_up
 from devenv.agent.silenced import reported
 from devenv.agent.unseen import passes_safe_mode, why_no_dag
-from devenv.agent.warm_start import configuration_version
+from devenv.agent.warm_start import configuration_version, serve
 
 _RESULT_LIMIT = 4_000_000
 _TOUCH_SECONDS = 3.0
@@ -55,8 +52,6 @@ _TURN_SECONDS = 0.05
 _SMALL_FILE = 200_000
 """Bytes up to which a file that makes no DAG is judged without a process of its own."""
 _BACKLOG_NICENESS = 10
-_UNSYNCED = {"__pycache__", ".venv", "node_modules", ".git", ".ipynb_checkpoints"}
-"""Folders that `devenv.sync.ignore` leaves out, so that a check of the project itself does not look into them."""
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -105,24 +100,14 @@ class Parser:
         self._reporter: Optional[database.Reporter] = None
         self._configuration = configuration_version()
         self._over = False
-        self._watch_children()
+        self._ends = Children()
+        self._selector.register(self._ends.file, selectors.EVENT_READ, self._reap)
         warm_up(self._release)
         gc.collect()
         gc.freeze()
 
-    def _watch_children(self) -> None:
-        self._wake, self._woken = os.pipe()
-        for end in (self._wake, self._woken):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self._selector.register(self._wake, selectors.EVENT_READ, self._reap)
-        with contextlib.suppress(OSError, AttributeError):
-            # PR_SET_CHILD_SUBREAPER: what a DAG file starts and leaves behind comes to us, to be ended.
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-
     def run(self) -> None:
-        """Serves until it is told to end, or nobody came for long."""
+        """Serves until it is told to end, or no agent has come for `linger` seconds."""
         while not self._over:
             self._start_children()
             self._touch()
@@ -219,7 +204,7 @@ class Parser:
     def _attach(self) -> None:
         """A new session: says what is known, and parses what is new or differs."""
         self._judge_ignore_files()
-        present = set(self._dag_files())
+        present = set(self._places.dag_files())
         for file in set(self._known) - present:
             self._forget(file)
         for file in sorted(present):
@@ -232,36 +217,12 @@ class Parser:
 
     def _parse(self, frame: Frame) -> None:
         asked = [path for path in frame.json() if isinstance(path, str)] if frame.payload else []
-        files = asked or list(self._dag_files())
+        files = asked or list(self._places.dag_files())
         self._waiting.append((frame.fields.get("id"), set(files)))
         self._judge_ignore_files()
         for file in files:
             self._queue(file, "", urgent=bool(asked))
         self._answer_waiting("")
-
-    def _dag_files(self) -> Iterator[str]:
-        return (name for name in self._walk() if self._is_dag_file(name))
-
-    def _walk(self) -> Iterator[str]:
-        """The files below the DAG folder; as Airflow does, links to folders are followed."""
-        seen = {os.path.realpath(self._places.dag_folder)}
-        for folder, below, files in os.walk(self._places.dag_folder, followlinks=True):
-            below[:] = [name for name in below if name not in _UNSYNCED and _is_new(os.path.join(folder, name), seen)]
-            if "pyvenv.cfg" in files:  # a virtual environment, which is not synced
-                below.clear()
-                continue
-            for file in files:
-                name = self._places.name(os.path.join(folder, file))
-                if name is not None:
-                    yield name
-
-    def _is_dag_file(self, path: str) -> bool:
-        base = path.rpartition("/")[2]
-        return (
-            path.startswith(self._places.dags + "/")
-            and path.endswith((".py", ".zip"))
-            and not base.startswith(".devenv-")
-        )
 
     def _version(self, file: str) -> Tuple[int, ...]:
         try:
@@ -285,7 +246,7 @@ class Parser:
             if file in self._known:
                 self._gone(file)
         for file in changed:
-            if self._is_dag_file(file):
+            if self._places.is_dag_file(file):
                 self._queue(file, "", urgent=urgent)
         if again:
             self._touch_by = self._touch_by if self._untouched else time.monotonic() + _TOUCH_SECONDS
@@ -311,7 +272,7 @@ class Parser:
         changed = set(paths)
         for path in paths:
             everything = path.endswith(f"/{IGNORE_FILE}")
-            for file in self._dag_files() if everything else self._graph.dependents(path):
+            for file in self._places.dag_files() if everything else self._graph.dependents(path):
                 if file not in changed:
                     found.setdefault(file, path)
         return found
@@ -417,7 +378,7 @@ class Parser:
 
     def _child_files(self) -> List[int]:
         """What a child must not hold open."""
-        found = [self._listener.fileno(), self._wake, self._woken, self._selector.fileno()]
+        found = [self._listener.fileno(), *self._ends.files(), self._selector.fileno()]
         if self._session is not None:
             found.append(self._session.fileno())
         if self._reporter is not None:
@@ -459,16 +420,8 @@ class Parser:
             self._send("done", _reason("the metadata database does not answer"), re=overdue)
 
     def _reap(self, _file: Any) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake, 4096)
         ended: List[Tuple[Child, int]] = []
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status in self._ends.ended():
             child = self._children.pop(pid, None)
             if child is not None:
                 ended.append((child, status))
@@ -479,21 +432,8 @@ class Parser:
                 self._reporter = None
         for child, status in ended:
             kill_group(child.pid)
-            self._end_strays()
+            end_strays({*self._children, *([self._reporter.pid] if self._reporter is not None else [])})
             self._finish(child, status)
-
-    def _end_strays(self) -> None:
-        """Ends processes that left their group and outlived their parse; they were handed to us."""
-        mine = set(self._children) | ({self._reporter.pid} if self._reporter is not None else set())
-        try:
-            with open(f"/proc/self/task/{os.getpid()}/children") as stream:
-                found = [int(word) for word in stream.read().split()]
-        except (OSError, ValueError):
-            return
-        for pid in found:
-            if pid not in mine:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
 
     def _finish(self, child: Child, status: int) -> None:
         for end in (child.result_file, child.output_file):
@@ -576,7 +516,7 @@ class Parser:
 
     def _judge_ignore_files(self) -> None:
         """Says which lines of the `.airflowignore` files Airflow skips."""
-        found = {file: self._patterns.invalid(file) for file in self._walk() if file.endswith(f"/{IGNORE_FILE}")}
+        found = {file: self._patterns.invalid(file) for file in self._places.walk() if file.endswith(f"/{IGNORE_FILE}")}
         for file in sorted({*found, *self._ignore_files}):
             problems = found.get(file, [])
             if problems or self._ignore_files.get(file):
@@ -658,16 +598,6 @@ def _reason(text: str) -> bytes:
     return json.dumps({"reason": text}).encode()
 
 
-def _is_new(path: str, seen: Set[str]) -> bool:
-    """Whether a folder is to be walked: each once, however many links lead to it."""
-    if not os.path.islink(path):
-        return True
-    real = os.path.realpath(path)
-    inside = any(real == one or one.startswith(real + os.sep) for one in seen)
-    seen.add(real)
-    return not inside
-
-
 def _has_safe_mode(options: Mapping[str, Any]) -> bool:
     """Whether Airflow's own heuristic decides which files it runs: safe mode is on, and no other is configured."""
     from airflow.configuration import conf
@@ -679,20 +609,5 @@ def _has_safe_mode(options: Mapping[str, Any]) -> bool:
 
 
 def main(path: str, options: Mapping[str, Any], ready: int) -> None:
-    """Listens at `path` for sessions; says so by a byte on the descriptor `ready`, once everything is imported."""
-    temporary = f"{path}.{os.getpid()}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    parser: Optional[Parser] = None
-    try:
-        parser = Parser(listener, options, f"{path.rpartition('-')[0]}.modules")
-        listener.bind(temporary)
-        listener.listen(4)
-        os.replace(temporary, path)
-        os.write(ready, b"1")
-        os.close(ready)
-        parser.run()
-    finally:
-        if parser is not None:
-            parser.close()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    """Serves agents that connect to `path`; see `devenv.agent.warm_start.serve`."""
+    serve(path, ready, lambda listener: Parser(listener, options, f"{path.rpartition('-')[0]}.modules"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from devenv.agent.source import decoded, split_lines
 
 EXCERPT_BEFORE = 2
 EXCERPT_AFTER = 1
 _LINE_LIMIT = 300
+_UNSYNCED = {"__pycache__", ".venv", "node_modules", ".git", ".ipynb_checkpoints"}
+"""Folders that `devenv.sync.ignore` leaves out, so that a check of the project itself does not look into them."""
 
 
 class Places:
@@ -66,3 +68,35 @@ class Places:
             return [], 0
         first = max(1, line - EXCERPT_BEFORE)
         return [text[:_LINE_LIMIT] for text in lines[first - 1 : line + EXCERPT_AFTER]], first
+
+    def walk(self) -> Iterator[str]:
+        """The files below the DAG folder; as Airflow does, links to folders are followed."""
+        seen = {os.path.realpath(self.dag_folder)}
+        for folder, below, files in os.walk(self.dag_folder, followlinks=True):
+            below[:] = [name for name in below if name not in _UNSYNCED and _is_new(os.path.join(folder, name), seen)]
+            if "pyvenv.cfg" in files:  # a virtual environment, which is not synced
+                below.clear()
+                continue
+            for file in files:
+                name = self.name(os.path.join(folder, file))
+                if name is not None:
+                    yield name
+
+    def dag_files(self) -> Iterator[str]:
+        """The files below the DAG folder that Airflow may take for DAG files, by their names."""
+        return (name for name in self.walk() if self.is_dag_file(name))
+
+    def is_dag_file(self, name: str) -> bool:
+        """Whether Airflow may take a file for a DAG file, by its name."""
+        base = name.rpartition("/")[2]
+        return name.startswith(self.dags + "/") and name.endswith((".py", ".zip")) and not base.startswith(".devenv-")
+
+
+def _is_new(path: str, seen: Set[str]) -> bool:
+    """Whether a folder is to be walked: each once, however many links lead to it."""
+    if not os.path.islink(path):
+        return True
+    real = os.path.realpath(path)
+    inside = any(real == one or one.startswith(real + os.sep) for one in seen)
+    seen.add(real)
+    return not inside

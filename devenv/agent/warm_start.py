@@ -1,4 +1,4 @@
-"""Finds the warm process that serves a set of options, or starts it: a process that has Airflow imported, and forks."""
+"""A process that has Airflow imported, and forks: how it is found or started, and how it begins to serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import select
 import socket
 import subprocess
 import sys
-from typing import Any, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Protocol, Tuple
 
 from devenv.agent import frames
 
@@ -44,8 +44,44 @@ def connect(module: str, options: Mapping[str, Any]) -> socket.socket:
     return _open(path)
 
 
+class Service(Protocol):
+    """What a warm process does."""
+
+    def run(self) -> None:
+        """Serves until it is over."""
+
+    def close(self) -> None:
+        """Ends what is running."""
+
+
+def serve(path: str, ready: int, make: Callable[[socket.socket], Service]) -> None:
+    """Listens at `path`, in the process that was started, until its service is over.
+
+    Args:
+        path: where; it appears once the service is made, and goes with it.
+        ready: the descriptor on which a byte says that it serves.
+        make: imports Airflow and makes the service, which accepts connections from the socket.
+    """
+    temporary = f"{path}.{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        service = make(listener)
+        try:
+            listener.bind(temporary)
+            listener.listen(4)
+            os.replace(temporary, path)
+            os.write(ready, b"1")
+            os.close(ready)
+            service.run()
+        finally:
+            service.close()
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
 def configuration_version() -> Tuple[Any, ...]:
-    """What a change of must start the warm process anew: airflow.cfg."""
+    """The version of airflow.cfg; a warm process that was started with another one is replaced."""
     path = os.environ.get("AIRFLOW_CONFIG") or os.path.join(
         os.environ.get("AIRFLOW_HOME") or os.path.expanduser("~/airflow"), "airflow.cfg"
     )

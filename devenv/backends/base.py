@@ -103,7 +103,7 @@ class TaskRunner:
     """Where tasks run outside of the scheduler, for `devenv test`.
 
     Attributes:
-        open: starts a session: `agent_command(module="tasks.session")`.
+        open: starts a session: `agent_command(module=TASKS)`.
         folders: synced root → where tasks see it.
         linger: seconds for which the process that has Airflow loaded waits for the next run.
         owner: a process whose end is its own, 0 for none.

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from devenv.cli.completion import complete_dag, complete_task
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from devenv.agent.tasks.request import Request
     from devenv.backends.base import Backend
     from devenv.errors import DevenvError
     from devenv.project import Project
-    from devenv.tasks.model import RunRefused, TestRequest
+    from devenv.tasks.model import RunRefused
     from devenv.tasks.triggers import Triggers
-
-INTERRUPTED = 130
 
 
 def command(
@@ -69,56 +70,47 @@ def command(
     from devenv.airflow.runs import parse_date
     from devenv.cli.run import read_conf
 
+    _require_consistent(dag, task, run=run, from_start=from_start, map_index=map_index)
     when = parse_date(date, "--date").isoformat() if date else ""
     configuration = read_conf(conf) if conf else None
     project = project_from()
     backend = backend_from(project)
     bring_in_step(project, backend)
-    request = request_of(project, dag, task or "")
-    request = _with(request, run=run, from_start=from_start, map_index=map_index, date=when)
-    request = _with_conf(request, configuration)
+    request = request_of(
+        project, dag, task or "", run_id=run, from_start=from_start, map_index=map_index, date=when, conf=configuration
+    )
     if watch:
         run_at_each_save(project, backend, request, seconds=timeout)
         return
     raise typer.Exit(run_once(backend, request, seconds=timeout))
 
 
-def _with(request: TestRequest, *, run: str, from_start: bool, map_index: int, date: str) -> TestRequest:
-    from dataclasses import replace
-
+def _require_consistent(dag: str, task: str | None, *, run: str, from_start: bool, map_index: int) -> None:
     from devenv.errors import UsageError
 
-    if (run or from_start or map_index >= 0) and not request.task_id:
-        raise UsageError(
-            "--run, --from-start and --map-index are for one task", hint=f"devenv test {request.dag_id} TASK"
-        )
+    if (run or from_start or map_index >= 0) and not task:
+        raise UsageError("--run, --from-start and --map-index are for one task", hint=f"devenv test {dag} TASK")
     if run and from_start:
         raise UsageError("--run takes what a run has pushed, and --from-start makes a new run", hint="name one of them")
-    return replace(request, run_id=run, from_start=from_start, map_index=map_index, date=date)
 
 
-def _with_conf(request: TestRequest, conf: dict[str, object] | None) -> TestRequest:
-    from dataclasses import replace
-
-    return request if conf is None else replace(request, conf=conf)
-
-
-def request_of(project: Project, dag_id: str, task_id: str) -> TestRequest:
-    """What a project's DAG needs to run, whatever else is asked."""
+def request_of(project: Project, dag_id: str, task_id: str, **asked: Any) -> Request:
+    """What a project's DAG needs to run, with whatever else of `Request` is asked."""
     from devenv import dag_environment
+    from devenv.agent.tasks.request import Request
     from devenv.airflow import runs
     from devenv.journal import files_that_make
-    from devenv.tasks.model import TestRequest
 
     files = [*files_that_make(project.state_folder, dag_id)]
     files += [f"dags/{name}" for name in runs.files_naming(project.dag_folder, dag_id) if name.endswith(".py")]
-    return TestRequest(
+    return Request(
         dag_id,
         task_id,
         files=tuple(dict.fromkeys(files)),
         variables=dag_environment.variables(project),
         verbose=session().verbose > 0,
         vault_mount=project.settings.vault.mount,
+        **asked,
     )
 
 
@@ -146,27 +138,22 @@ def bring_in_step(project: Project, backend: Backend) -> None:
         raise TaskProcessFailed(f"the DAG folder cannot be synced: {error}", hint="devenv sync") from error
 
 
-def run_once(backend: Backend, request: TestRequest, *, seconds: float) -> int:
+def run_once(backend: Backend, request: Request, *, seconds: float) -> int:
     """Runs once and prints what happens; returns the exit code."""
     from devenv.cli.test_screen import Screen
     from devenv.logs.scrub import Scrubber
     from devenv.tasks.session import TaskSession
 
     screen = Screen(console(), request, Scrubber(backend.known_secrets()))
-    tasks = TaskSession(backend.task_runner(reporter_from()))
-    try:
+    with contextlib.closing(TaskSession(backend.task_runner(reporter_from()))) as tasks:
         code = screen.follow(tasks, seconds=seconds)
-    finally:
-        tasks.close()
     if screen.refused is not None:
         raise _refusal(request, screen.refused)
     return code
 
 
-def run_at_each_save(project: Project, backend: Backend, request: TestRequest, *, seconds: float) -> None:
+def run_at_each_save(project: Project, backend: Backend, request: Request, *, seconds: float) -> None:
     """Runs now and at each save that parses, until Ctrl-C; beside a watch that runs, or with one of its own."""
-    import contextlib
-
     from devenv.cli.test_screen import Screen
     from devenv.events import Notice
     from devenv.logs.scrub import Scrubber
@@ -180,7 +167,7 @@ def run_at_each_save(project: Project, backend: Backend, request: TestRequest, *
             screen = Screen(out, request, scrub)
             # Each run has a session of its own: with the packages, options and secrets that there are by then.
             with contextlib.closing(TaskSession(backend.task_runner(out.report))) as tasks:
-                if screen.follow(tasks, seconds=seconds, overtaken=triggers.waiting) == INTERRUPTED:
+                if screen.follow(tasks, seconds=seconds, overtaken=triggers.waiting) == ExitCode.INTERRUPTED:
                     raise KeyboardInterrupt
             if screen.file:
                 triggers.files.add(screen.file)
@@ -201,11 +188,10 @@ def _wait_for_good(triggers: Triggers) -> None:
             return
         for problem in verdict.problems:
             if problem.severity == "error":
-                named = out.shown.problem(problem) if out.shown is not None else problem
-                out.print(*out.renderer.problem(named))
+                out.problem(problem)
 
 
-def _refusal(request: TestRequest, refused: RunRefused) -> DevenvError:
+def _refusal(request: Request, refused: RunRefused) -> DevenvError:
     import difflib
 
     from devenv.airflow.client import DagBroken

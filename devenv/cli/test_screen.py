@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from devenv.errors import ExitCode
 from devenv.events import Notice
 from devenv.tasks.errors import TaskProcessFailed
 from devenv.tasks.model import DagFound, Printed, RunEnded, RunMade, RunRefused, TaskBegan, TaskEnded
@@ -16,16 +17,14 @@ from devenv.tasks.model import DagFound, Printed, RunEnded, RunMade, RunRefused,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from devenv.agent.tasks.request import Request
     from devenv.console.console import Console
     from devenv.logs.scrub import Scrubber
-    from devenv.tasks.model import RunEvent, TestRequest
+    from devenv.tasks.model import RunEvent
     from devenv.tasks.session import TaskSession
-    from devenv.verdict import Problem
 
 _MARKS = {"success": ("✓", "green"), "skipped": ("○", "yellow"), "failed": ("✗", "bold red")}
 _LINE_LIMIT = 65_536
-_INTERRUPTED = 130
-_TIMED_OUT = 1
 _LOOK_SECONDS = 0.03
 _PATIENCE_SECONDS = 1.0
 
@@ -68,7 +67,7 @@ class Screen:
         file: the file that makes the DAG, once it was found.
     """
 
-    def __init__(self, out: Console, request: TestRequest, scrub: Scrubber) -> None:
+    def __init__(self, out: Console, request: Request, scrub: Scrubber) -> None:
         """Takes the console, what was asked for, and what blanks secrets."""
         self._out = out
         self._request = request
@@ -108,13 +107,13 @@ class Screen:
             ender.over.set()
         self._flush()
         if self.refused is not None:
-            return 2
+            return ExitCode.USAGE
         if ender.why == "overtaken":
             self._out.print(f"{self._request.dag_id} was saved again: the run was ended")
-            return 1
+            return ExitCode.FAILED
         if interrupted:
             self._out.print(f"{self._request.dag_id} was interrupted")
-            return _INTERRUPTED
+            return ExitCode.INTERRUPTED
         return self._summary(ended, f" after {seconds:.0f} s" if ender.why else "")
 
     def _show_next(self, events: Iterator[RunEvent]) -> RunEvent | None:
@@ -139,17 +138,16 @@ class Screen:
                 said = f"{self._request.dag_id} has no run yet, so the task finds no XComs of the tasks before it"
                 hint = f"devenv test {self._request.dag_id} {self._request.task_id} --from-start"
                 self._out.report(Notice("warning", said, hint))
-        elif isinstance(event, TaskBegan):
-            self._out.record("test.task_started", asdict(event))
-            name = event.task_id if event.map_index < 0 else f"{event.task_id}[{event.map_index}]"
-            self._out.print(Text.assemble(("▶ ", "cyan"), (name, "bold")))
         elif isinstance(event, TaskEnded):
             self._show_end(event)
+        elif isinstance(event, TaskBegan):
+            self._out.record("test.task_started", asdict(event))
+            self._out.print(Text.assemble(("▶ ", "cyan"), (event.name, "bold")))
         elif isinstance(event, RunRefused):
             self.refused = event
             for problem in event.problems:
                 if problem.severity == "error":
-                    self._out.print(*self._out.renderer.problem(self._named(problem)))
+                    self._out.problem(problem)
 
     def _show_end(self, event: TaskEnded) -> None:
         from rich.text import Text
@@ -166,10 +164,7 @@ class Screen:
             line.append(f"\n  {key} = {self._scrub(value)}", "dim")
         self._out.print(*line.split("\n"))
         if event.problem is not None:
-            self._out.print(*self._out.renderer.problem(self._named(event.problem)))
-
-    def _named(self, problem: Problem) -> Problem:
-        return self._out.shown.problem(problem) if self._out.shown is not None else problem
+            self._out.problem(event.problem)
 
     def _print(self, data: bytes) -> None:
         lines = (self._partial + data).split(b"\n")
@@ -199,11 +194,11 @@ class Screen:
             hint = "  (out of memory?)" if ended.signal == "SIGKILL" and not late else ""
             self._out.record("test.finished", {"dag_id": dag_id, "state": "failed", "signal": ended.signal})
             self._out.print(Text(f"{dag_id} {how}{hint}", "bold red"))
-            return _TIMED_OUT
+            return ExitCode.FAILED
         state = "success" if ended.code == 0 else "failed"
         self._out.record("test.finished", {"dag_id": dag_id, "state": state, "tasks": dict(self._states)})
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self._states.items())
         style = "green" if ended.code == 0 else "bold red"
         verb = "passed" if ended.code == 0 else "failed"
         self._out.print(Text(f"{dag_id} {verb}: {counts or 'no task ran'}", style))
-        return 0 if ended.code == 0 else 1
+        return ExitCode.OK if ended.code == 0 else ExitCode.FAILED

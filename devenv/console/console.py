@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from devenv.environment import Session
     from devenv.settings.schema import TerminalSettings
     from devenv.sync.shown import Shown
+    from devenv.verdict import Problem
 
 
 class NoAnswer(UsageError):
@@ -108,6 +109,11 @@ class Console:
             for line in self.renderer.final(Text(line) if isinstance(line, str) else line for line in lines):
                 self._out_console.print(line, soft_wrap=True)
 
+    def problem(self, problem: Problem) -> None:
+        """Writes a problem of a DAG file to standard output, its place in the repository's own names."""
+        named = self.shown.problem(problem) if self.shown is not None else problem
+        self.print(*self.renderer.problem(named))
+
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """With `-o json`, writes a line of type `devenv.KIND` with this data; in text nothing."""
         if self._json is not None:
@@ -125,18 +131,15 @@ class Console:
     def error(self, error: DevenvError) -> None:
         """Says what failed, why, and the next command; with `-o json` as a line `devenv.error`."""
         self.close()
-        if self.shown is not None:
-            error.message = self.shown.text(error.message)
-            error.hint = self.shown.text(error.hint) if error.hint else error.hint
-            error.detail = self.shown.text(error.detail) if error.detail else error.detail
+        message, hint, detail = (self._named(text) for text in (error.message, error.hint, error.detail))
         if self._json is not None:
             self._json.record(
                 "devenv.error",
                 {
                     "code": error.code,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "detail": error.detail,
+                    "message": message,
+                    "hint": hint,
+                    "detail": detail,
                     "exit_code": int(error.exit_code),
                 },
             )
@@ -144,8 +147,12 @@ class Console:
         renderer = Renderer(self.messages.console().width, self.messages.unicode)
         console = self.messages.console()
         with contextlib.suppress(OSError, ValueError):
-            for line in renderer.final(renderer.error(error.message, error.detail, error.hint, error.code)):
+            for line in renderer.final(renderer.error(message or "", detail, hint, error.code)):
                 console.print(line, soft_wrap=True)
+
+    def _named(self, text: str | None) -> str | None:
+        """A text with the repository's own names of the synced folders."""
+        return self.shown.text(text) if text and self.shown is not None else text
 
     @property
     def can_ask(self) -> bool:

@@ -7,7 +7,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from devenv.agent_program import agent_command
+from devenv.agent_program import TASKS, agent_command
 from devenv.backends.base import TaskRunner
 from devenv.cluster.errors import ClusterError, PodFailed
 from devenv.duplex import DuplexClosed
@@ -64,7 +64,7 @@ def _open(backend: PlatformBackend) -> Duplex:
     from devenv.cluster.exec import exec_duplex
 
     try:
-        command = agent_command(module="tasks.session")
+        command = agent_command(module=TASKS)
         return exec_duplex(backend.cluster(), backend.namespace, NAME, _CONTAINER, command)
     except ClusterError as error:
         raise DuplexClosed(error.message) from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
+from devenv.agent.tasks.request import Request
 from devenv.agent_program import program, sent
 from devenv.duplex import DuplexClosed
 from devenv.foreign_text import clean
@@ -22,14 +21,12 @@ from devenv.tasks.model import (
     RunRefused,
     TaskBegan,
     TaskEnded,
-    TestRequest,
 )
 from devenv.verdict import Problem
 
 if TYPE_CHECKING:
     from devenv.backends.base import TaskRunner
 
-MODULE = "tasks.session"
 _NAMES_LIMIT = 200
 
 
@@ -61,14 +58,14 @@ class TaskSession:
             self._duplex.close()
             raise _failed(clean(first.fields.get("message", ""), 4_000))
 
-    def run(self, request: TestRequest) -> Iterator[RunEvent]:
+    def run(self, request: Request) -> Iterator[RunEvent]:
         """What happens, until the run has ended; the last event is `RunEnded`.
 
         Raises:
             TaskProcessFailed: the process ended first.
         """
         try:
-            self._duplex.write(frames.encode("run", json.dumps(asdict(request)).encode()))
+            self._duplex.write(frames.encode("run", request.encoded()))
         except DuplexClosed as error:
             raise _failed(str(error)) from error
         yield from self.rest()

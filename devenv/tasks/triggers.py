@@ -38,7 +38,6 @@ class Triggers:
         self._dag_id = dag_id
         self._verdicts: queue.SimpleQueue[Verdict | DevenvError] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self._arrived = threading.Event()
         self._thread = threading.Thread(target=self._run, name="verdicts", daemon=True)
 
     def __enter__(self) -> Triggers:

@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devenv.agent.tasks.request import Request
 from devenv.agent_program import agent_command
 from devenv.backends.base import TaskRunner
 from devenv.environment import Environment
 from devenv.sync.targets.child import ChildDuplex
-from devenv.tasks.model import Printed, RunEnded, RunEvent, RunMade, RunRefused, TaskBegan, TaskEnded, TestRequest
+from devenv.tasks.model import Printed, RunEnded, RunEvent, RunMade, RunRefused, TaskBegan, TaskEnded
 from devenv.tasks.session import TaskSession
 
 from .conftest import cache_folder, eventually, left
@@ -236,7 +237,7 @@ class Runs:
 
     def run(self, dag_id: str, task_id: str = "", **asked: object) -> Outcome:
         with self.session() as session:
-            return Outcome(list(session.run(TestRequest(dag_id, task_id, **asked))))  # type: ignore[arg-type]
+            return Outcome(list(session.run(Request(dag_id, task_id, **asked))))  # type: ignore[arg-type]
 
     def warm(self) -> psutil.Process:
         """The process that has Airflow loaded."""
@@ -437,7 +438,7 @@ def test_a_flood_of_output_arrives_whole(runs: Runs) -> None:
 def test_an_interrupt_ends_a_task_that_hangs_and_what_it_started(runs: Runs) -> None:
     seen: list[RunEvent] = []
     with runs.session() as session:
-        for event in session.run(TestRequest("harm", "hangs")):
+        for event in session.run(Request("harm", "hangs")):
             seen.append(event)
             if isinstance(event, Printed) and b"child" in event.data:
                 session.interrupt()
@@ -449,7 +450,7 @@ def test_an_interrupt_ends_a_task_that_hangs_and_what_it_started(runs: Runs) -> 
 
 def test_a_session_that_leaves_takes_its_run_with_it(runs: Runs) -> None:
     with runs.session() as session:
-        started = next(event for event in session.run(TestRequest("harm", "hangs")) if b"child" in _data(event))
+        started = next(event for event in session.run(Request("harm", "hangs")) if b"child" in _data(event))
     pid = int(_data(started).partition(b"child ")[2].split()[0])
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert runs.run("flow", "extract").end == RunEnded(0)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Dict, List, Optional
+from typing import Any, Iterable, List, Optional, Tuple
 
-from devenv.agent.tasks.execution import Ended, Request
-from devenv.agent.tasks.outcome import shown
+from devenv.agent.tasks.driver import Driver, Ended, of_instance, state_of
+from devenv.agent.tasks.request import Request
 
 
-class Airflow2:
-    """See `devenv.agent.tasks.execution.Driver`."""
+class Airflow2(Driver):
+    """See `Driver`."""
 
     def __init__(self) -> None:
         from airflow import settings
 
         # Not the session of the thread, which Airflow closes under whoever else uses it.
-        self._session = settings.Session.session_factory()
+        self.session = settings.Session.session_factory()
         self._run: Any = None
 
     def open(self, dag: Any, request: Request, existing: str) -> str:
@@ -26,19 +26,14 @@ class Airflow2:
         from airflow.utils import timezone
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunType
-        from sqlalchemy import select
 
-        DAG.bulk_write_to_db([dag], session=self._session)
-        self._session.commit()
+        DAG.bulk_write_to_db([dag], session=self.session)
+        self.session.commit()
         if existing:
-            query = select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == existing)
-            run = self._session.scalars(query).one()
+            run = self.resumed(dag.dag_id, existing, request)
             run.dag = dag
-            run.state = DagRunState.RUNNING
-            if request.conf is not None:
-                run.conf = request.conf
-            run.verify_integrity(session=self._session)
-            self._session.commit()
+            run.verify_integrity(session=self.session)
+            self.session.commit()
             self._run = run
             return existing
         date = timezone.parse(request.date) if request.date else timezone.utcnow()
@@ -51,31 +46,22 @@ class Airflow2:
             conf=request.conf,
             data_interval=dag.timetable.infer_manual_data_interval(run_after=date),
             external_trigger=True,
-            session=self._session,
+            session=self.session,
         )
         run.dag = dag
-        self._session.commit()
+        self.session.commit()
         self._run = run
         return str(run.run_id)
 
+    def dag_run(self) -> Any:
+        """See `Driver`."""
+        return self._run
+
     def schedulable(self) -> List[Any]:
         """See `Driver`."""
-        found, _callback = self._run.update_state(session=self._session)
-        self._session.commit()
+        found, _callback = self._run.update_state(session=self.session)
+        self.session.commit()
         return list(found)
-
-    def instances(self) -> List[Any]:
-        """See `Driver`."""
-        self._session.expire_all()
-        return list(self._run.get_task_instances(session=self._session))
-
-    def settle(self, task_id: str) -> None:
-        """See `Driver`."""
-        from airflow.utils.state import TaskInstanceState
-
-        for instance in self.instances():
-            instance.state = None if instance.task_id == task_id else TaskInstanceState.SUCCESS
-        self._session.commit()
 
     def run(self, instance: Any, task: Any) -> Ended:
         """See `Driver`."""
@@ -86,45 +72,32 @@ class Airflow2:
                 self._attempt(instance)
             except Exception as raised:
                 error = raised
-            self._session.commit()
-            instance.refresh_from_db(session=self._session)
-            if _state(instance) != "deferred":
+            self.session.commit()
+            instance.refresh_from_db(session=self.session)
+            if state_of(instance) != "deferred":
                 break
             error = self._run_trigger(instance)
             if error is not None:
                 break
-        state = "failed" if error is not None and _state(instance) != "skipped" else _state(instance)
+        state = "failed" if error is not None and state_of(instance) != "skipped" else state_of(instance)
         return Ended(state, error)
 
-    def pushed(self, instance: Any) -> Dict[str, str]:
+    def xcoms(self, instance: Any) -> Iterable[Tuple[str, Any]]:
         """See `Driver`."""
         from airflow.models.xcom import XCom
         from sqlalchemy import select
 
-        query = select(XCom.key, XCom.value).where(
-            XCom.dag_id == instance.dag_id,
-            XCom.run_id == instance.run_id,
-            XCom.task_id == instance.task_id,
-            XCom.map_index == instance.map_index,
-        )
-        return shown((row.key, XCom.deserialize_value(row)) for row in self._session.execute(query))
-
-    def close(self) -> None:
-        """Lets go of the database."""
-        self._session.close()
-
-    def state(self) -> str:
-        """See `Driver`."""
-        return str(getattr(self._run.state, "value", self._run.state))
+        query = select(XCom.key, XCom.value).where(*of_instance(XCom, instance))
+        return ((row.key, XCom.deserialize_value(row)) for row in self.session.execute(query))
 
     def _attempt(self, instance: Any) -> None:
         from airflow.exceptions import AirflowSkipException
         from airflow.utils.state import TaskInstanceState
 
         instance.state = TaskInstanceState.RUNNING
-        self._session.commit()
+        self.session.commit()
         try:
-            instance._run_raw_task(session=self._session)  # noqa: SLF001 (what `DAG.test` calls)
+            instance._run_raw_task(session=self.session)  # noqa: SLF001 (what `DAG.test` calls)
         except AirflowSkipException:
             instance.state = TaskInstanceState.SKIPPED
 
@@ -133,16 +106,16 @@ class Airflow2:
         from airflow.models.trigger import Trigger
         from airflow.utils.module_loading import import_string
 
-        row = self._session.get(Trigger, instance.trigger_id)
+        row = self.session.get(Trigger, instance.trigger_id)
         trigger = import_string(row.classpath)(**row.kwargs)
         try:
             event = asyncio.run(_first(trigger))
         except Exception as error:
             return error
         if event is not None:
-            Trigger.submit_event(row.id, event, session=self._session)
-        self._session.commit()
-        instance.refresh_from_db(session=self._session)
+            Trigger.submit_event(row.id, event, session=self.session)
+        self.session.commit()
+        instance.refresh_from_db(session=self.session)
         return None
 
 
@@ -150,7 +123,3 @@ async def _first(trigger: Any) -> Any:
     async for event in trigger.run():
         return event
     return None
-
-
-def _state(instance: Any) -> str:
-    return str(getattr(instance.state, "value", instance.state) or "")

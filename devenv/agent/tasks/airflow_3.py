@@ -5,25 +5,25 @@ from __future__ import annotations
 import importlib
 import inspect
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
-from devenv.agent.tasks.execution import Ended, Request
+from devenv.agent.tasks.driver import Driver, Ended, of_instance, state_of
 from devenv.agent.tasks.log_output import logged
-from devenv.agent.tasks.outcome import shown
+from devenv.agent.tasks.request import Request
 
 BUNDLE = "dags-folder"
 """The name of Airflow's own bundle for `[core] dags_folder`."""
 
 
-class Airflow3:
-    """See `devenv.agent.tasks.execution.Driver`."""
+class Airflow3(Driver):
+    """See `Driver`."""
 
     def __init__(self, bag: Any) -> None:
         """Takes the DagBag that has the DAG's file alone."""
         from airflow import settings
 
         # The thread's session, as in `DAG.test`; Airflow closes it, so what it held is looked up again after each task.
-        self._session = settings.Session()
+        self.session = settings.Session()
         self._bag = bag
         self._number = 0
         self._dag: Any = None
@@ -34,16 +34,11 @@ class Airflow3:
         from airflow.models.dagrun import DagRun
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunTriggeredByType, DagRunType
-        from sqlalchemy import select
 
         self._store()
         scheduled = self._as_the_scheduler_has_it(dag)
         if existing:
-            query = select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == existing)
-            run = self._session.scalars(query).one()
-            run.state = DagRunState.RUNNING
-            if request.conf is not None:
-                run.conf = request.conf
+            run = self.resumed(dag.dag_id, existing, request)
         else:
             now = pendulum.now("UTC")
             date = pendulum.parse(request.date) if request.date else now
@@ -57,12 +52,12 @@ class Airflow3:
                 start_date=now,
                 conf=request.conf,
                 triggered_by=DagRunTriggeredByType.TEST,
-                session=self._session,
+                session=self.session,
             )
         run.dag = scheduled
         if existing:
-            run.verify_integrity(dag_version_id=self._version(dag.dag_id), session=self._session)
-        self._session.commit()
+            run.verify_integrity(dag_version_id=self._version(dag.dag_id), session=self.session)
+        self.session.commit()
         if hasattr(run, "start_dr_spans_if_needed"):  # 3.0 and 3.1 end spans that they expect to have been started
             run.start_dr_spans_if_needed(tis=[])
         self._number, self._dag = run.id, scheduled
@@ -72,26 +67,14 @@ class Airflow3:
         """See `Driver`."""
         from airflow.utils.state import TaskInstanceState
 
-        found, _callback = self._fresh().update_state(session=self._session)
+        found, _callback = self.dag_run().update_state(session=self.session)
         for instance in found:
             if instance.state != TaskInstanceState.UP_FOR_RESCHEDULE:
                 instance.try_number += 1
             instance.state = TaskInstanceState.SCHEDULED
             instance.scheduled_dttm = datetime.now(timezone.utc)
-        self._session.commit()
+        self.session.commit()
         return [each for each in self.instances() if each.state == TaskInstanceState.SCHEDULED]
-
-    def instances(self) -> List[Any]:
-        """See `Driver`."""
-        return list(self._fresh().get_task_instances(session=self._session))
-
-    def settle(self, task_id: str) -> None:
-        """See `Driver`."""
-        from airflow.utils.state import TaskInstanceState
-
-        for instance in self.instances():
-            instance.state = None if instance.task_id == task_id else TaskInstanceState.SUCCESS
-        self._session.commit()
 
     def run(self, instance: Any, task: Any) -> Ended:
         """See `Driver`."""
@@ -102,51 +85,37 @@ class Airflow3:
         if "task" in inspect.signature(run_task).parameters:  # from 3.1 on
             arguments["task"] = task
         instance.try_number = max(1, instance.try_number)
-        self._session.commit()
+        self.session.commit()
         logged.clear()
         kind, number = type(instance), instance.id
         for _ in range(100):  # 3.0 comes back where a deferred task is to go on
             result = run_task(**arguments)
-            self._session.expire_all()
-            instance = self._session.get(kind, number)
-            if _state(instance) != "scheduled":
+            self.session.expire_all()
+            instance = self.session.get(kind, number)
+            if state_of(instance) != "scheduled":
                 break
             arguments["ti"] = instance
             instance.task = task
         error: Optional[BaseException] = getattr(result, "error", None) or (logged[-1] if logged else None)
-        state = _state(instance)
+        state = state_of(instance)
         if state in ("queued", "running", "up_for_retry"):  # it died in Airflow's own hands
             state = "failed"
         return Ended(state, error)
 
-    def pushed(self, instance: Any) -> Dict[str, str]:
+    def xcoms(self, instance: Any) -> Iterable[Tuple[str, Any]]:
         """See `Driver`."""
         from airflow.models.xcom import XComModel
         from sqlalchemy import select
 
-        query = select(XComModel).where(
-            XComModel.dag_id == instance.dag_id,
-            XComModel.run_id == instance.run_id,
-            XComModel.task_id == instance.task_id,
-            XComModel.map_index == instance.map_index,
-        )
-        return shown((row.key, XComModel.deserialize_value(row)) for row in self._session.scalars(query))
+        query = select(XComModel).where(*of_instance(XComModel, instance))
+        return ((row.key, XComModel.deserialize_value(row)) for row in self.session.scalars(query))
 
-    def close(self) -> None:
-        """Lets go of the database."""
-        self._session.close()
-
-    def state(self) -> str:
+    def dag_run(self) -> Any:
         """See `Driver`."""
-        state = self._fresh().state
-        return str(getattr(state, "value", state))
-
-    def _fresh(self) -> Any:
-        """The run as it is now."""
         from airflow.models.dagrun import DagRun
 
-        self._session.expire_all()
-        run = self._session.get(DagRun, self._number)
+        self.session.expire_all()
+        run = self.session.get(DagRun, self._number)
         run.dag = self._dag
         return run
 
@@ -158,16 +127,16 @@ class Airflow3:
             except ModuleNotFoundError:
                 continue
             if hasattr(module, "sync_bag_to_db"):  # from 3.1 on
-                module.sync_bag_to_db(self._bag, BUNDLE, None, session=self._session)
+                module.sync_bag_to_db(self._bag, BUNDLE, None, session=self.session)
                 break
         else:
-            self._bag.sync_to_db(BUNDLE, None, session=self._session)
-        self._session.commit()
+            self._bag.sync_to_db(BUNDLE, None, session=self.session)
+        self.session.commit()
 
     def _version(self, dag_id: str) -> Any:
         from airflow.models.dag_version import DagVersion
 
-        version = DagVersion.get_latest_version(dag_id, session=self._session)
+        version = DagVersion.get_latest_version(dag_id, session=self.session)
         return version.id
 
     @staticmethod
@@ -184,7 +153,3 @@ class Airflow3:
 def _timetable(dag: Any, scheduled: Any) -> Any:
     """A timetable that computes: in the SDK of 3.2 and later, a DAG's own only describes."""
     return scheduled.timetable if hasattr(scheduled.timetable, "infer_manual_data_interval") else dag.timetable
-
-
-def _state(instance: Any) -> str:
-    return str(getattr(instance.state, "value", instance.state) or "")

@@ -7,79 +7,18 @@ differs between the releases is in `airflow_2` and `airflow_3`. A task is tried 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Set, Tuple
+from typing import Any, Callable, Dict, Set, Tuple
 
+from devenv.agent.tasks.driver import Driver, state_of
 from devenv.agent.tasks.outcome import Events, Refusal
 from devenv.agent.tasks.private_database import PrivateDatabase
+from devenv.agent.tasks.request import Request
 
 _FAILED = ("failed", "upstream_failed")
 
 
 Explain = Callable[[BaseException], Dict[str, Any]]
 """From an exception to a problem (`devenv.agent.problems`)."""
-
-
-class Request(NamedTuple):
-    """What to run.
-
-    Attributes:
-        dag_id: the DAG.
-        task_id: only this task; "" for the whole DAG.
-        map_index: only this one of a mapped task; -1 for all.
-        from_start: the tasks before `task_id` run first.
-        run_id: whose configuration, date and XComs a single task gets; "" for the latest run's.
-        date: the logical date, ISO 8601; "" for the run's, or now.
-        conf: the run's configuration.
-    """
-
-    dag_id: str
-    task_id: str = ""
-    map_index: int = -1
-    from_start: bool = False
-    run_id: str = ""
-    date: str = ""
-    conf: Optional[Dict[str, Any]] = None
-
-
-class Ended(NamedTuple):
-    """How a task ended: its state, and the exception that made it fail."""
-
-    state: str
-    error: Optional[BaseException]
-
-
-class Driver(Protocol):
-    """What differs between Airflow 2 and 3."""
-
-    def open(self, dag: Any, request: Request, existing: str) -> str:
-        """Makes the run of a DAG, or takes the one that was copied, with all its task instances; returns its id.
-
-        Args:
-            dag: as its file makes it.
-            request: what to run.
-            existing: the id of a run that was copied; "" for none.
-        """
-
-    def schedulable(self) -> List[Any]:
-        """The task instances that may run now, as the scheduler decides, mapped tasks expanded."""
-
-    def instances(self) -> List[Any]:
-        """All task instances of the run as they are now."""
-
-    def settle(self, task_id: str) -> None:
-        """Makes all other tasks of a run count as done."""
-
-    def run(self, instance: Any, task: Any) -> Ended:
-        """Runs a task once, with its trigger where it defers."""
-
-    def pushed(self, instance: Any) -> Dict[str, str]:
-        """What a task instance pushed, to be shown."""
-
-    def state(self) -> str:
-        """The run's state."""
-
-    def close(self) -> None:
-        """Lets go of the database."""
 
 
 def execute(
@@ -185,7 +124,7 @@ class _Runner:
         """Says of the tasks that did not run why, and notes those that fail for another's sake."""
         for instance in self._driver.instances():
             if instance.task_id in wanted and (instance.task_id, instance.map_index) not in self._done:
-                state = str(getattr(instance.state, "value", instance.state) or "not run")
+                state = state_of(instance) or "not run"
                 self.failed = self.failed or state in _FAILED
                 self._events.send("left_out", task_id=instance.task_id, map_index=instance.map_index, state=state)
 

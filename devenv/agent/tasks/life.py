@@ -7,16 +7,19 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple
 
+from devenv.agent.forks import isolate
 from devenv.agent.ignored import Patterns
 from devenv.agent.parse import Release, Task, parse
 from devenv.agent.places import Places
 from devenv.agent.problems import Problem, from_exception
-from devenv.agent.tasks.execution import Request, execute
+from devenv.agent.tasks.driver import bag_of, driver_for
+from devenv.agent.tasks.execution import execute
 from devenv.agent.tasks.log_output import log_to_output, masked
 from devenv.agent.tasks.outcome import Events, Refusal
 from devenv.agent.tasks.private_database import PrivateDatabase
+from devenv.agent.tasks.request import Request
 
 FAILED = 1
 REFUSED = 2
@@ -25,30 +28,9 @@ _PARSE_SECONDS = 30.0
 
 
 def begin(result: int, output: int, files: List[int]) -> None:
-    """Makes the process that was just forked a world of its own: a process group, streams, nothing inherited.
-
-    Args:
-        result: where events go.
-        output: what becomes standard output and error.
-        files: descriptors of the parent that must not stay open.
-    """
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    """Makes the process that was just forked one that runs tasks; see `devenv.agent.forks.isolate`."""
+    isolate(result, output, files)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for file in files:
-        with contextlib.suppress(OSError):
-            os.close(file)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-    os.set_inheritable(result, False)
     with contextlib.suppress(OSError):  # where memory ends, this process does, not the one that it was forked from
         with open("/proc/self/oom_score_adj", "w") as stream:
             stream.write("1000")
@@ -70,13 +52,12 @@ class Warm(NamedTuple):
     configured: str
 
 
-def live(warm: Warm, asked: Mapping[str, Any], database: str, result: int) -> None:
+def live(warm: Warm, request: Request, database: str, result: int) -> None:
     """Runs what was asked for, and ends the process: 0, 1 when a task failed, 2 when it could not begin.
 
     Args:
         warm: what is ready.
-        asked: the fields of `Request`; `files` (where the DAG may be made, likeliest first), `variables` (of the
-            environment), `verbose`, `vault_mount`.
+        request: what to run.
         database: where this run's copy of the template goes.
         result: the descriptor for events.
     """
@@ -84,33 +65,24 @@ def live(warm: Warm, asked: Mapping[str, Any], database: str, result: int) -> No
     events = Events(result)
     code = FAILED
     try:
-        os.environ.update({str(name): str(value) for name, value in dict(asked.get("variables") or {}).items()})
+        os.environ.update(request.variables)
         os.environ["AIRFLOW_TEST_MODE"] = "True"
         if places.dag_folder not in sys.path:  # as in a task's process; a trigger is imported by its module's name
             sys.path.append(places.dag_folder)
-        log_to_output(verbose=bool(asked.get("verbose")))
-        request = Request(**{name: asked[name] for name in Request._fields if asked.get(name) is not None})
+        log_to_output(verbose=request.verbose)
         private = PrivateDatabase(warm.template, database, warm.configured)
         private.copy()
-        finder = _Finder(release, places, asked)
-        dag, bag, file = finder.find(request.dag_id)
+        finder = _Finder(release, places, request)
+        dag, bag, file = finder.find()
         events.send("dag", file=file)
 
         def explain(error: BaseException) -> Problem:
             found = from_exception(
-                error, places, main=file, missing=(), vault_mount=finder.vault_mount, version=release.version
+                error, places, main=file, missing=(), vault_mount=request.vault_mount, version=release.version
             )
             return {**found, "rule": "task-failed"}
 
-        driver: Any
-        if release.version >= (3,):
-            from devenv.agent.tasks.airflow_3 import Airflow3
-
-            driver = Airflow3(bag)
-        else:
-            from devenv.agent.tasks.airflow_2 import Airflow2
-
-            driver = Airflow2()
+        driver = driver_for(release, bag)
         with masked():
             code = 0 if execute(driver, dag, request, private, events=events, explain=explain) else FAILED
     except Refusal as refusal:
@@ -132,55 +104,50 @@ def live(warm: Warm, asked: Mapping[str, Any], database: str, result: int) -> No
 class _Finder:
     """Finds the file that makes a DAG."""
 
-    def __init__(self, release: Release, places: Places, asked: Mapping[str, Any]) -> None:
+    def __init__(self, release: Release, places: Places, request: Request) -> None:
         self._release = release
         self._places = places
-        self._hints = [str(name) for name in asked.get("files") or ()]
-        self.vault_mount = str(asked.get("vault_mount") or "secret")
+        self._request = request
 
-    def find(self, dag_id: str) -> Any:
+    def find(self) -> Any:
         """The DAG, the DagBag of its file alone, and the file's name.
 
         Raises:
             Refusal: no file makes it, or the one that does is broken.
         """
+        dag_id, hints = self._request.dag_id, self._request.files
         until = time.monotonic() + _SECONDS_TO_FIND
         broken: Dict[str, str] = {}
         known: List[str] = []
         tried = set()
-        for file in self._candidates(dag_id):
+        for file in self._candidates():
             if file in tried or time.monotonic() > until:
                 continue
             tried.add(file)
-            bag = self._release.dag_bag(os.devnull, collect_dags=False, **self._release.options)
-            bag.process_file(self._places.path(file), only_if_updated=False, safe_mode=False)
+            bag = bag_of(self._release, self._places.path(file))
             if dag_id in bag.dags:
                 return bag.dags[dag_id], bag, file
             known += bag.dags
             for text in bag.import_errors.values():
                 broken[file] = text
-            if broken and file in self._hints:
+            if broken and file in hints:
                 break
-        named = [file for file in broken if file in self._hints or dag_id in self._places.text(file)]
+        named = [file for file in broken if file in hints or dag_id in self._places.text(file)]
         if named:
             problems = self._problems(named[0])
             raise Refusal("broken", f"{named[0]} does not parse", file=named[0], problems=problems)
         others = f"; {', '.join(sorted(broken)[:5])} may, and does not parse" if broken else ""
         raise Refusal("dag", f"no DAG file makes {dag_id!r}{others}", dags=sorted(set(known)))
 
-    def _candidates(self, dag_id: str) -> Iterator[str]:
+    def _candidates(self) -> Iterator[str]:
         """The named files, those that have the id in their text, then all others."""
-        yield from (name for name in self._hints if os.path.isfile(self._places.path(name)))
+        yield from (name for name in self._request.files if os.path.isfile(self._places.path(name)))
         patterns = Patterns(self._places, self._release.version)
-        found = []
-        for folder, below, names in os.walk(self._places.dag_folder, followlinks=True):
-            below[:] = sorted(name for name in below if not name.startswith((".", "__")))
-            found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
-        files = [name for name in map(self._places.name, found) if name is not None and patterns.hides(name) is None]
-        naming = [file for file in files if dag_id in self._places.text(file)]
-        yield from naming
+        found = sorted(name for name in self._places.dag_files() if name.endswith(".py"))
+        files = [name for name in found if patterns.hides(name) is None]
+        yield from (file for file in files if self._request.dag_id in self._places.text(file))
         yield from files
 
     def _problems(self, file: str) -> List[Problem]:
-        task = Task(file, _PARSE_SECONDS, safe_mode=False, check={}, vault_mount=self.vault_mount)
+        task = Task(file, _PARSE_SECONDS, safe_mode=False, check={}, vault_mount=self._request.vault_mount)
         return list(parse(self._release, self._places, task)["problems"])

@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 from devenv.agent.parse import Release
-from devenv.agent.tasks.execution import Request
+from devenv.agent.tasks.driver import bag_of, driver_for
 from devenv.agent.tasks.private_database import PrivateDatabase
+from devenv.agent.tasks.request import Request
 
 _DAG = """\
 from datetime import datetime, timezone
@@ -54,17 +55,8 @@ def _make_run(release: Release, folder: str) -> None:
     path = os.path.join(folder, "rehearsal_dag.py")
     with open(path, "w", encoding="utf-8") as stream:
         stream.write(_DAG)
-    bag = release.dag_bag(os.devnull, collect_dags=False, **release.options)
-    bag.process_file(path, only_if_updated=False, safe_mode=False)
-    driver: Any
-    if release.version >= (3,):
-        from devenv.agent.tasks.airflow_3 import Airflow3
-
-        driver = Airflow3(bag)
-    else:
-        from devenv.agent.tasks.airflow_2 import Airflow2
-
-        driver = Airflow2()
+    bag = bag_of(release, path)
+    driver = driver_for(release, bag)
     driver.open(bag.dags["devenv_rehearsal"], Request("devenv_rehearsal"), "")
     for instance in driver.schedulable():
         driver.pushed(instance)

@@ -2,7 +2,7 @@
 
 It speaks frames (`devenv.agent.frames`) with each connection. From the laptop:
 
-    run        payload: the fields of `devenv.agent.tasks.life.live`    → output and event frames, then ended
+    run        payload: `devenv.agent.tasks.request.Request`   → output and event frames, then ended
     interrupt  as Ctrl-C in the run's terminal; a second one ends it at once
 
 To the laptop: `ready` (release), `output` (payload: bytes of the run's output), `event` (payload: JSON, see
@@ -12,7 +12,6 @@ To the laptop: `ready` (release), `output` (payload: bytes of the run's output),
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import selectors
@@ -23,6 +22,7 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from devenv.agent import frames
+from devenv.agent.forks import Children, end_strays, kill_group, read_now
 from devenv.agent.frames import Decoder, Frame, FrameError
 from devenv.agent.parse import load_release
 from devenv.agent.places import Places
@@ -32,6 +32,8 @@ from devenv.agent.tasks.life import Warm, begin, live
 from devenv.agent.tasks.log_output import route_structlog
 from devenv.agent.tasks.private_database import make_template
 from devenv.agent.tasks.rehearsal import rehearse
+from devenv.agent.tasks.request import Request
+from devenv.agent.warm_start import serve
 
 _CHUNK = 65_536
 _QUEUED = 1_048_576
@@ -100,23 +102,13 @@ class Server:
         self._left = time.monotonic()
         self._number = 0
         self._over = False
-        self._watch_children()
+        self._ends = Children()
+        self._selector.register(self._ends.file, selectors.EVENT_READ, self._reap)
         gc.collect()
         gc.freeze()
 
-    def _watch_children(self) -> None:
-        self._wake, self._woken = os.pipe()
-        for end in (self._wake, self._woken):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self._selector.register(self._wake, selectors.EVENT_READ, self._reap)
-        with contextlib.suppress(OSError, AttributeError):
-            # PR_SET_CHILD_SUBREAPER: what a task starts and leaves behind comes to us, to be ended.
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-
     def run(self) -> None:
-        """Serves until it is told to end, or nobody came for long."""
+        """Serves until it is told to end, its owner ended, or no laptop has come for `linger` seconds."""
         while not self._over:
             if not self._connections and time.monotonic() - self._left >= self._linger:
                 return
@@ -164,12 +156,12 @@ class Server:
                     self._handle(connection, frame)
         except BlockingIOError:
             return
-        except (OSError, FrameError):
+        except (OSError, FrameError, TypeError):
             self._drop(connection)
 
     def _handle(self, connection: _Connection, frame: Frame) -> None:
         if frame.type == "run" and connection.run is None:
-            self._start(connection, frame.json())
+            self._start(connection, Request.of(frame.json()))
         elif frame.type == "interrupt" and connection.run is not None:
             self._interrupt(connection.run)
         elif frame.type == "quit":
@@ -206,12 +198,12 @@ class Server:
         connection.channel.close()
         self._left = time.monotonic()
         if connection.run is not None:
-            _kill(connection.run.pid, signal.SIGKILL)
+            kill_group(connection.run.pid)
             self._clean(connection.run)
 
     # Runs
 
-    def _start(self, connection: _Connection, asked: Mapping[str, Any]) -> None:
+    def _start(self, connection: _Connection, request: Request) -> None:
         result, result_end = os.pipe()
         output, output_end = os.pipe()
         self._number += 1
@@ -219,7 +211,7 @@ class Server:
         pid = os.fork()
         if pid == 0:
             begin(result_end, output_end, [result, output, *self._files()])
-            live(self._warm, asked, database, result_end)
+            live(self._warm, request, database, result_end)
         os.close(result_end)
         os.close(output_end)
         for end in (result, output):
@@ -233,7 +225,7 @@ class Server:
 
     def _files(self) -> List[int]:
         """What a run must not hold open."""
-        found = [self._listener.fileno(), self._wake, self._woken, self._selector.fileno()]
+        found = [self._listener.fileno(), *self._ends.files(), self._selector.fileno()]
         for connection in self._connections.values():
             found.append(connection.channel.fileno())
             if connection.run is not None:
@@ -244,12 +236,9 @@ class Server:
         run = connection.run
         if run is None:
             return
-        try:
-            data = os.read(file, _CHUNK)
-        except BlockingIOError:
+        data = read_now(file)
+        if data is None:
             return
-        except OSError:
-            data = b""
         try:
             if not data:
                 self._selector.unregister(file)
@@ -269,35 +258,27 @@ class Server:
 
     def _interrupt(self, run: _Run) -> None:
         if run.kill_at:
-            _kill(run.pid, signal.SIGKILL)
+            kill_group(run.pid)
         else:
             run.kill_at = time.monotonic() + _KILL_SECONDS
-            _kill(run.pid, signal.SIGINT)
+            kill_group(run.pid, signal.SIGINT)
 
     def _enforce(self) -> None:
         for connection in self._connections.values():
             run = connection.run
             if run is not None and run.kill_at and time.monotonic() >= run.kill_at:
                 run.kill_at = time.monotonic() + 60.0
-                _kill(run.pid, signal.SIGKILL)
+                kill_group(run.pid)
 
     def _reap(self, _file: Any, _mask: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake, 4096)
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status in self._ends.ended():
             for connection in list(self._connections.values()):
                 run = connection.run
                 if run is not None and run.pid == pid:
                     run.status = status
-                    _kill(pid, signal.SIGKILL)  # what it started ends with it
+                    kill_group(pid)  # what it started ends with it
                     self._end_if_over(connection)
-        self._end_strays()
+        end_strays({each.run.pid for each in self._connections.values() if each.run is not None})
 
     def _end_if_over(self, connection: _Connection) -> None:
         """Says how the run ended, once its process is gone and all its output was read."""
@@ -321,19 +302,6 @@ class Server:
             with contextlib.suppress(OSError):
                 os.unlink(name)
 
-    def _end_strays(self) -> None:
-        """Ends processes that left their group and outlived their run; they were handed to us."""
-        mine = {each.run.pid for each in self._connections.values() if each.run is not None}
-        try:
-            with open(f"/proc/self/task/{os.getpid()}/children") as stream:
-                found = [int(word) for word in stream.read().split()]
-        except (OSError, ValueError):
-            return
-        for pid in found:
-            if pid not in mine:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-
 
 def _lives(pid: int) -> bool:
     try:
@@ -345,27 +313,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.killpg(pid, number)
-
-
 def main(path: str, options: Mapping[str, Any], ready: int) -> None:
-    """Listens at `path`; says so by a byte on the descriptor `ready`, once everything is imported."""
-    temporary = f"{path}.{os.getpid()}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server: Optional[Server] = None
+    """Serves laptops that connect to `path`; see `devenv.agent.warm_start.serve`."""
     with tempfile.TemporaryDirectory(prefix="devenv-tasks-") as folder:
-        try:
-            server = Server(listener, options, folder, f"{path.rpartition('-')[0]}.modules")
-            listener.bind(temporary)
-            listener.listen(4)
-            os.replace(temporary, path)
-            os.write(ready, b"1")
-            os.close(ready)
-            server.run()
-        finally:
-            if server is not None:
-                server.close()
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        serve(path, ready, lambda listener: Server(listener, options, folder, f"{path.rpartition('-')[0]}.modules"))
