@@ -66,7 +66,7 @@ class Project:
         Raises:
             NoProject: there is none.
             SettingsError: its settings are not valid.
-            ReleaseMissing: nobody knows which release `[airflow] version` means.
+            ReleaseMissing: which release `[airflow] version` means cannot be found out.
         """
         folder = _named(environment.cwd / start) if start is not None else _above(environment)
         project = cls(folder, load(folder, environment, flags), environment)
@@ -146,7 +146,7 @@ def _named(folder: Path) -> Path:
 
 
 def _shows_its_dags(folder: Path) -> bool:
-    """Whether it is a git repository whose DAG folder is called otherwise, and can be told."""
+    """Whether it is a git repository with a DAG folder of another name, which can be recognised."""
     return (folder / ".git").exists() and has_dag_folder(folder)
 
 

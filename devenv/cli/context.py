@@ -96,7 +96,7 @@ def backend_from(project: Project, flag: str | None = None, *, needs_running: bo
     Args:
         project: of this run.
         flag: `--backend`.
-        needs_running: what fails for lack of an answer is told as a stopped environment, where it is one.
+        needs_running: where something does not answer because the environment is stopped, the error says that it is.
 
     Raises:
         DevenvError: the one that was asked for is not possible here.

@@ -99,8 +99,9 @@ def _store(project: Project, backend: Backend) -> SecretStore:
 def list_secrets() -> None:
     """What there is, without values: path, keys, who gave it, who reads it."""
     desk = _Desk()
+    entries = desk.editor.entries()
     rows = []
-    for entry in desk.editor.entries():
+    for entry in entries:
         keys = [*entry.keys, *(f"{key} (missing)" for key in entry.missing)]
         source = _SOURCES.get(entry.source, entry.source)
         rows.append((entry.path, ", ".join(keys), source, desk.editor.readers(entry)))
@@ -115,7 +116,7 @@ def list_secrets() -> None:
             },
         )
     console().table(("path", "keys", "from", "read by"), rows)
-    by_hand = sum(source == _SOURCES["vault"] for _path, _keys, source, _readers in rows)
+    by_hand = sum(entry.source == "vault" for entry in entries)
     if by_hand:
         said = f"{by_hand} of these {'is' if by_hand == 1 else 'are'} in Vault only, and lost when it restarts"
         console().report(Notice("warning", said, hint="devenv secrets keep"))

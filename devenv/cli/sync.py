@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -93,18 +93,16 @@ def _ask_watch(project: Project, pid: int) -> None:
     Raises:
         SyncInterrupted: it has lost the volume, and is trying to reach it again.
     """
-    from devenv.events import TYPES, ConnectionChanged, WatchStarted
     from devenv.journal import JournalReader, journal_file
+    from devenv.ui.record import Record
 
-    state: dict[str, Any] = {}
+    record = Record()
     for line in JournalReader(journal_file(project.state_folder)).fresh()[1]:
-        if line["type"] == TYPES[WatchStarted]:
-            state = {}
-        elif line["type"] == TYPES[ConnectionChanged]:
-            state = line["data"]
-    if state.get("state") in ("lost", "reconnecting"):
+        record.take(line)
+    if record.connection:
         raise SyncInterrupted(
-            f"the watch (process {pid}) has lost the DAG volume: {state.get('reason')}", hint="devenv status"
+            f"the watch (process {pid}) has lost the DAG volume: {record.connection.get('reason')}",
+            hint="devenv status",
         )
     console().record("sync.watched", {"pid": pid})
     console().print(f"the watch (process {pid}) brings each change to the volume at once")

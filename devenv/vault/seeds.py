@@ -448,7 +448,9 @@ def _generated(raw: object, path: Path) -> dict[str, str]:
 def _way_back(path: Path) -> str:
     """What to type where the file is damaged."""
     before = before_file(path)
-    return f"cp {before} {path}" if before.is_file() else f"mend it, or begin anew without it: mv {path} {path}.damaged"
+    if before.is_file():
+        return f"cp {before} {path}"
+    return f"correct it, or set it aside and start with none: mv {path} {path}.damaged"
 
 
 def _read(path: Path) -> dict[str, Any]:
