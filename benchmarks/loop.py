@@ -21,6 +21,9 @@ from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support.dap import DapClient
+
 DAG = """from datetime import datetime
 try:
     from airflow.sdk import dag, task
@@ -84,7 +87,11 @@ def main() -> None:
 
         def run(*arguments: str) -> float:
             began = time.monotonic()
-            subprocess.run([*devenv, *arguments], env=environment, check=True, capture_output=True)
+            done = subprocess.run([*devenv, *arguments], env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(
+                    f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"[-4000:]
+                )
             return time.monotonic() - began
 
         run("up", "--detach")
@@ -120,15 +127,38 @@ def measure(devenv: list[str], environment: dict[str, str], file: Path, saves: i
         watch.terminate()
         watch.wait()
     whole = [run("test", "loop_benchmark") for _ in range(10)]
-    airflow = [run("airflow", "dags", "test", "loop_benchmark", date) for _ in range(3)]
+    days = ("2024-01-03", "2024-01-04", "2024-01-05")  # 2.7 cannot remove the run that a day has already
+    airflow = [run("airflow", "dags", "test", "loop_benchmark", day) for day in days]
+    hits = [breakpoint_hit(devenv, environment, file) for _ in range(saves)]
     print(f"Airflow {release}, {saves} saves")
     print(f"save → first line, devenv test --watch   {quantiles(ours)}")
     print(f"airflow tasks test, whole                {quantiles(theirs)}")
     print(f"devenv test DAG of two tasks, whole      {quantiles(whole)}")
     print(f"airflow dags test, whole                 {quantiles(airflow)}")
+    print(f"devenv debug → breakpoint hit            {quantiles(hits)}")
     running = psutil.process_iter(["cmdline"])
     memory = [each.memory_info().rss for each in running if SERVER in (each.info["cmdline"] or ())]
     print(f"memory of the process that runs tasks    {max(memory, default=0) / 1_048_576:.0f} MiB")
+
+
+def breakpoint_hit(devenv: list[str], environment: dict[str, str], file: Path) -> float:
+    """Seconds from the command to the breakpoint, with an editor that attaches at once."""
+    line = file.read_text().splitlines().index("        return 1")
+    began = time.monotonic()
+    command = [*devenv, "debug", "loop_benchmark", "first", "-o", "json"]
+    debug = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert debug.stdout is not None
+    records = (json.loads(text) for text in debug.stdout)
+    waits = next(record["data"] for record in records if record["type"] == "devenv.debug.waiting")
+    with DapClient(waits["port"]) as editor:
+        editor.attach(waits["mappings"], {str(file): [line + 1]})
+        thread = editor.event("stopped")["threadId"]
+        taken = time.monotonic() - began
+        editor.request("continue", {"threadId": thread})
+        debug.stdout.read()
+    if debug.wait():
+        raise SystemExit("devenv debug failed")
+    return taken
 
 
 if __name__ == "__main__":

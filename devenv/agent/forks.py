@@ -10,6 +10,7 @@ import sys
 from typing import Collection, Iterator, List, Optional, Tuple
 
 _CHUNK = 262_144
+_MARK = "DEVENV_FORK"
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2): what a child starts and leaves behind comes to us, to be ended."""
 
@@ -79,11 +80,16 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
         os.killpg(pid, number)
 
 
+def mark() -> None:
+    """Has what this fork starts carry its process id; see `end_strays`."""
+    os.environ[_MARK] = str(os.getpid())
+
+
 def end_strays(mine: Collection[int]) -> None:
     """Ends processes that left their group and outlived the fork that started them; they were handed to us.
 
     Args:
-        mine: the children that are to live.
+        mine: the children that are to live, and with them what they started after `mark`.
     """
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as stream:
@@ -91,9 +97,20 @@ def end_strays(mine: Collection[int]) -> None:
     except (OSError, ValueError):
         return
     for pid in found:
-        if pid not in mine:
+        if pid not in mine and _marked(pid) not in mine:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _marked(pid: int) -> int:
+    """The fork that started a process; 0 when it is not marked."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            found = [each for each in stream.read().split(b"\0") if each.startswith(_MARK.encode() + b"=")]
+    except OSError:
+        return 0
+    number = found[-1].partition(b"=")[2] if found else b""
+    return int(number) if number.isdigit() else 0
 
 
 def read_now(file: int) -> Optional[bytes]:

@@ -107,12 +107,15 @@ class TaskRunner:
         folders: synced root → where tasks see it.
         linger: seconds for which the process that has Airflow loaded waits for the next run.
         owner: a process whose end is its own, 0 for none.
+        forward: makes a port that is open where tasks run reachable on 127.0.0.1 here: takes that port and the one
+            here; None where they run on this machine.
     """
 
     open: Callable[[], Duplex]
     folders: Mapping[str, str]
     linger: float
     owner: int = 0
+    forward: Callable[[int, int], AbstractContextManager[object]] | None = None
 
 
 class Backend(Protocol):

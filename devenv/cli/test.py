@@ -58,8 +58,8 @@ def command(
 
     The files are taken as they were saved last. Each task is tried once; its lines come as it writes them, then its
     state, its XComs, and its error with the place in your code. With -v, also what Airflow says of its own work. The
-    run has a database of its own, so that nothing of it is left in Airflow. Exit code 1 when a task fails, 130 after
-    Ctrl-C.
+    run has a database of its own, so that nothing of it is left in Airflow. Where the code says `breakpoint()`, pdb
+    opens in this terminal. Exit code 1 when a task fails, 130 after Ctrl-C.
 
     Examples:
       devenv test sales
@@ -67,31 +67,40 @@ def command(
       devenv test sales load --watch
       devenv test sales load --from-start --date 2026-01-31
     """
-    from devenv.airflow.runs import parse_date
-    from devenv.cli.run import read_conf
-
-    _require_consistent(dag, task, run=run, from_start=from_start, map_index=map_index)
-    when = parse_date(date, "--date").isoformat() if date else ""
-    configuration = read_conf(conf) if conf else None
+    asked = asked_of(dag, task, run=run, from_start=from_start, map_index=map_index, date=date, conf=conf)
     project = project_from()
     backend = backend_from(project)
     bring_in_step(project, backend)
-    request = request_of(
-        project, dag, task or "", run_id=run, from_start=from_start, map_index=map_index, date=when, conf=configuration
-    )
+    request = request_of(project, dag, task or "", terminal=console().can_ask and not watch, **asked)
     if watch:
         run_at_each_save(project, backend, request, seconds=timeout)
         return
     raise typer.Exit(run_once(backend, request, seconds=timeout))
 
 
-def _require_consistent(dag: str, task: str | None, *, run: str, from_start: bool, map_index: int) -> None:
+def asked_of(
+    dag: str, task: str | None, *, run: str, from_start: bool, map_index: int, date: str, conf: str
+) -> dict[str, Any]:
+    """The fields of `Request` that flags give.
+
+    Raises:
+        UsageError: they do not go together, or one of them cannot be read.
+    """
+    from devenv.airflow.runs import parse_date
+    from devenv.cli.run import read_conf
     from devenv.errors import UsageError
 
     if (run or from_start or map_index >= 0) and not task:
         raise UsageError("--run, --from-start and --map-index are for one task", hint=f"devenv test {dag} TASK")
     if run and from_start:
         raise UsageError("--run takes what a run has pushed, and --from-start makes a new run", hint="name one of them")
+    return {
+        "run_id": run,
+        "from_start": from_start,
+        "map_index": map_index,
+        "date": parse_date(date, "--date").isoformat() if date else "",
+        "conf": read_conf(conf) if conf else None,
+    }
 
 
 def request_of(project: Project, dag_id: str, task_id: str, **asked: Any) -> Request:
@@ -148,7 +157,7 @@ def run_once(backend: Backend, request: Request, *, seconds: float) -> int:
     with contextlib.closing(TaskSession(backend.task_runner(reporter_from()))) as tasks:
         code = screen.follow(tasks, seconds=seconds)
     if screen.refused is not None:
-        raise _refusal(request, screen.refused)
+        raise refusal(request, screen.refused)
     return code
 
 
@@ -172,7 +181,7 @@ def run_at_each_save(project: Project, backend: Backend, request: Request, *, se
             if screen.file:
                 triggers.files.add(screen.file)
             if screen.refused is not None:
-                error = _refusal(request, screen.refused)
+                error = refusal(request, screen.refused)
                 out.report(Notice("error", error.message, error.hint or ""))
             if not triggers.waiting():
                 out.report(Notice("info", "waiting for a save; Ctrl-C ends"))
@@ -191,7 +200,8 @@ def _wait_for_good(triggers: Triggers) -> None:
                 out.problem(problem)
 
 
-def _refusal(request: Request, refused: RunRefused) -> DevenvError:
+def refusal(request: Request, refused: RunRefused) -> DevenvError:
+    """The error of a run that could not begin, with the nearest name where one was mistyped."""
     import difflib
 
     from devenv.airflow.client import DagBroken

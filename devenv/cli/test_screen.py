@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 from devenv.errors import ExitCode
 from devenv.events import Notice
 from devenv.tasks.errors import TaskProcessFailed
-from devenv.tasks.model import DagFound, Printed, RunEnded, RunMade, RunRefused, TaskBegan, TaskEnded
+from devenv.tasks.model import (
+    DagFound,
+    DebuggerWaits,
+    InputWanted,
+    Printed,
+    RunEnded,
+    RunMade,
+    RunRefused,
+    TaskBegan,
+    TaskEnded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +75,7 @@ class Screen:
     Attributes:
         refused: why the run could not begin; None when it did.
         file: the file that makes the DAG, once it was found.
+        on_debugger: called with the port at which the run waits for an editor.
     """
 
     def __init__(self, out: Console, request: Request, scrub: Scrubber) -> None:
@@ -76,6 +87,7 @@ class Screen:
         self._states: Counter[str] = Counter()
         self.refused: RunRefused | None = None
         self.file = ""
+        self.on_debugger: Callable[[int], None] = lambda _port: None
 
     def follow(self, tasks: TaskSession, *, seconds: float, overtaken: Callable[[], bool] = lambda: False) -> int:
         """Runs what was asked for to its end, and returns the exit code; Ctrl-C ends the run, twice at once.
@@ -93,7 +105,7 @@ class Screen:
         try:
             while True:
                 try:
-                    event = self._show_next(events)
+                    event = self._show_next(tasks, events)
                 except KeyboardInterrupt:
                     interrupted = True
                     tasks.interrupt()
@@ -116,10 +128,13 @@ class Screen:
             return ExitCode.INTERRUPTED
         return self._summary(ended, f" after {seconds:.0f} s" if ender.why else "")
 
-    def _show_next(self, events: Iterator[RunEvent]) -> RunEvent | None:
+    def _show_next(self, tasks: TaskSession, events: Iterator[RunEvent]) -> RunEvent | None:
         event = next(events, None)
         if isinstance(event, Printed):
             self._print(event.data)
+        elif isinstance(event, InputWanted):
+            self._flush()
+            tasks.type(self._out.ask("(Pdb) "))
         elif event is not None:
             self._flush()
             self._show(event)
@@ -128,7 +143,9 @@ class Screen:
     def _show(self, event: RunEvent) -> None:
         from rich.text import Text
 
-        if isinstance(event, DagFound):
+        if isinstance(event, DebuggerWaits):
+            self.on_debugger(event.port)
+        elif isinstance(event, DagFound):
             self.file = event.file
         elif isinstance(event, RunMade):
             self._out.record("test.started", {"dag_id": self._request.dag_id, **asdict(event)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,22 @@ class Console:
         environment.stderr.write(visible(f"{question} [y/N] "))
         environment.stderr.flush()
         return environment.stdin.readline().strip().lower() in ("y", "yes")
+
+    def ask(self, prompt: str) -> str:
+        """A line that is typed, with its end; "" where input has ended."""
+        environment = self.session.environment
+        if self._text is not None:
+            self._text.pause()
+        if environment.stdin is not sys.stdin:
+            environment.stderr.write(visible(prompt))
+            environment.stderr.flush()
+            return environment.stdin.readline()
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 (`input` then has a history, and can be edited)
+        try:
+            return input(visible(prompt)) + "\n"
+        except EOFError:
+            return ""
 
     def notify(self, settings: TerminalSettings) -> None:
         """From now on, rings the bell and shows notifications as the settings say."""

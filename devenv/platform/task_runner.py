@@ -17,6 +17,7 @@ from devenv.platform.errors import NotDeployed
 from devenv.platform.waiting import diagnose, last_lines, with_shortage
 
 if TYPE_CHECKING:
+    from devenv.cluster.forward import Forward
     from devenv.cluster.objects import Object
     from devenv.duplex import Duplex
     from devenv.events import Reporter
@@ -27,6 +28,7 @@ _CONTAINER = "base"
 _TEMPLATE = ("task-config", "pod-template.yaml")
 """The ConfigMap and its key that hold the manifest of a task pod."""
 _DIGEST = "devenv.io/made-from"
+_NAME_LABEL = "devenv.io/name"
 _START_SECONDS = 180.0
 _LOOK_SECONDS = 0.2
 _LINGER_SECONDS = 1_200.0
@@ -57,6 +59,7 @@ def task_runner(backend: PlatformBackend, report: Reporter) -> TaskRunner:
         open=lambda: _open(backend),
         folders={root.name: f"/opt/airflow/{root.name}" for root in roots_of(backend.project)},
         linger=_LINGER_SECONDS,
+        forward=lambda target, port: _forward(backend, target, port),
     )
 
 
@@ -68,6 +71,12 @@ def _open(backend: PlatformBackend) -> Duplex:
         return exec_duplex(backend.cluster(), backend.namespace, NAME, _CONTAINER, command)
     except ClusterError as error:
         raise DuplexClosed(error.message) from error
+
+
+def _forward(backend: PlatformBackend, target: int, port: int) -> Forward:
+    from devenv.cluster.forward import Forward
+
+    return Forward(backend.cluster(), backend.namespace, f"{_NAME_LABEL}={NAME}", target, port)
 
 
 def _ensure(backend: PlatformBackend, report: Reporter) -> None:
@@ -98,6 +107,7 @@ def _manifest(backend: PlatformBackend) -> Object:
     pod: Object = yaml.safe_load(found["data"][key])
     pod["metadata"]["name"] = NAME
     pod["metadata"]["namespace"] = backend.namespace
+    pod["metadata"].setdefault("labels", {})[_NAME_LABEL] = NAME
     owner = {"apiVersion": "v1", "kind": "Pod", "name": agent["metadata"]["name"], "uid": agent["metadata"]["uid"]}
     pod["metadata"]["ownerReferences"] = [owner]
     for container in pod["spec"]["containers"]:

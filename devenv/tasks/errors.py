@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devenv.errors import PlatformError, UsageError
+from devenv.errors import MissingError, PlatformError, UsageError
 
 
 class NothingToTest(UsageError):
@@ -15,3 +15,18 @@ class TaskProcessFailed(PlatformError):
     """The process that runs tasks did not start, or ended early: Airflow's own words are shown."""
 
     code = "DEVENV-741"
+
+
+class DebuggerMissing(MissingError):
+    """debugpy, which `devenv debug` sends to where the task runs, cannot be had from the package index.
+
+    It is kept once it was fetched, so that a network is needed only for the first time.
+    """
+
+    code = "DEVENV-742"
+
+
+class DebugPortTaken(MissingError):
+    """Something else uses the port on 127.0.0.1 at which the editor would attach. Name another with `--port`."""
+
+    code = "DEVENV-745"

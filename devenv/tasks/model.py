@@ -78,6 +78,22 @@ class TaskEnded(_OfTask):
 
 
 @dataclass(frozen=True)
+class DebuggerWaits:
+    """The run waits for an editor's debugger.
+
+    Attributes:
+        port: on 127.0.0.1 of where the run is.
+    """
+
+    port: int
+
+
+@dataclass(frozen=True)
+class InputWanted:
+    """The run stands at `breakpoint()`, and wants a line for pdb."""
+
+
+@dataclass(frozen=True)
 class RunRefused:
     """The run cannot begin.
 
@@ -104,4 +120,4 @@ class RunEnded:
     signal: str = ""
 
 
-RunEvent = Printed | DagFound | RunMade | TaskBegan | TaskEnded | RunRefused | RunEnded
+RunEvent = Printed | DagFound | RunMade | TaskBegan | TaskEnded | DebuggerWaits | InputWanted | RunRefused | RunEnded

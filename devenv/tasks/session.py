@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from devenv.foreign_text import clean
 from devenv.tasks.errors import TaskProcessFailed
 from devenv.tasks.model import (
     DagFound,
+    DebuggerWaits,
+    InputWanted,
     Printed,
     RunEnded,
     RunEvent,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from devenv.backends.base import TaskRunner
 
 _NAMES_LIMIT = 200
+_CHUNK = 524_288
 
 
 class TaskSession:
@@ -57,6 +61,7 @@ class TaskSession:
         if first.type != "ready":
             self._duplex.close()
             raise _failed(clean(first.fields.get("message", ""), 4_000))
+        self._debugger = str(first.fields.get("debugger") or "")
 
     def run(self, request: Request) -> Iterator[RunEvent]:
         """What happens, until the run has ended; the last event is `RunEnded`.
@@ -85,6 +90,36 @@ class TaskSession:
                 if frame.type == "ended":
                     return
         except (DuplexClosed, FrameError) as error:
+            raise _failed(str(error)) from error
+
+    def send_debugger(self, archive: bytes) -> None:
+        """Sends debugpy, where the process does not have it; before a run that is to be debugged.
+
+        Args:
+            archive: a zip of its modules.
+
+        Raises:
+            TaskProcessFailed: it does not take it.
+        """
+        if self._debugger == hashlib.sha256(archive).hexdigest():
+            return
+        try:
+            for start in range(0, len(archive), _CHUNK):
+                last = start + _CHUNK >= len(archive)
+                self._duplex.write(frames.encode("debugger", archive[start : start + _CHUNK], last=last))
+            self._debugger = str(self._next().fields.get("digest") or "")
+        except (DuplexClosed, FrameError) as error:
+            raise _failed(str(error)) from error
+
+    def type(self, line: str) -> None:
+        """Sends a line that was typed for `InputWanted`, with its end; "" says that no more will come.
+
+        Raises:
+            TaskProcessFailed: the process ended.
+        """
+        try:
+            self._duplex.write(frames.encode("typed", line.encode()))
+        except DuplexClosed as error:
             raise _failed(str(error)) from error
 
     def interrupt(self) -> None:
@@ -126,6 +161,10 @@ def _of_run(raw: Mapping[str, Any]) -> RunEvent | None:
         return DagFound(clean(raw.get("file", ""), 1_000))
     if kind == "run":
         return RunMade(clean(raw.get("run_id", ""), 250), bool(raw.get("existing")), bool(raw.get("bare")))
+    if kind == "debugger":
+        return DebuggerWaits(_number(raw.get("port"), 0))
+    if kind == "input":
+        return InputWanted()
     if kind == "started":
         return TaskBegan(task_id, map_index)
     if kind == "left_out":

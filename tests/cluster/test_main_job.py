@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dap import DapClient
 from tests.support.program import Program
 from tests.support.receiver import Receiver
 
@@ -48,6 +49,18 @@ def test_a_task_is_tested_in_a_pod_like_its_own(main_job: Program) -> None:
     saved.unlink()
     main_job.run("sync")
     assert main_job.run(*count) == before
+
+
+def test_an_editor_stops_a_task_in_its_pod(main_job: Program) -> None:
+    file = main_job.folder / "dags" / "taskflow_example.py"
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "print(" in text)
+    asked = ("debug", "taskflow_example", "load", "--from-start", "--port", "15678")
+    with main_job.watching(*asked, first="devenv.debug.waiting") as debug, DapClient(15678) as editor:
+        editor.attach(debug.seen[-1].data["mappings"], {str(file): [line]})
+        thread = editor.event("stopped")["threadId"]
+        assert editor.frame(thread)["source"]["path"] == str(file)
+        editor.request("continue", {"threadId": thread})
+        assert debug.until(lambda told: told.type == "devenv.test.finished").data["state"] == "success"
 
 
 def test_a_second_up_does_nothing(main_job: Program) -> None:

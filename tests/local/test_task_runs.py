@@ -17,8 +17,20 @@ from devenv.agent_program import agent_command
 from devenv.backends.base import TaskRunner
 from devenv.environment import Environment
 from devenv.sync.targets.child import ChildDuplex
-from devenv.tasks.model import Printed, RunEnded, RunEvent, RunMade, RunRefused, TaskBegan, TaskEnded
+from devenv.tasks.debugpy_archive import debugpy_archive
+from devenv.tasks.model import (
+    DebuggerWaits,
+    InputWanted,
+    Printed,
+    RunEnded,
+    RunEvent,
+    RunMade,
+    RunRefused,
+    TaskBegan,
+    TaskEnded,
+)
 from devenv.tasks.session import TaskSession
+from tests.support.dap import DapClient
 
 from .conftest import cache_folder, eventually, left
 
@@ -214,6 +226,27 @@ def secret():
     show()
 
 secret()
+""",
+    "looked_at.py": HEADER
+    + """
+@dag(**FIXED)
+def looked_at():
+    @task
+    def double(number=21):
+        doubled = number * 2
+        print("doubled is", doubled)
+        return doubled
+
+    @task
+    def asks():
+        answer = 41
+        breakpoint()
+        print("the answer is", answer)
+
+    double()
+    asks()
+
+looked_at()
 """,
     "broken.py": HEADER + "@dag(**FIXED)\ndef broken():\n    pass\n\nimport not_there_at_all\nbroken()\n",
 }
@@ -413,6 +446,11 @@ def test_a_save_is_what_runs_next(runs: Runs) -> None:
         assert f"version {number}" in runs.run("saved", files=("dags/saved.py",)).output
 
 
+def nothing_runs(runs: Runs) -> None:
+    """The process that has Airflow loaded has no child left."""
+    eventually(lambda: not [child for child in runs.warm().children(recursive=True) if left([child])])
+
+
 def test_tasks_that_harm_their_process_harm_nothing_else(runs: Runs) -> None:
     warm = runs.warm()
     assert "before the end" in (gone := runs.run("harm", "leaves_at_once")).output
@@ -423,7 +461,7 @@ def test_tasks_that_harm_their_process_harm_nothing_else(runs: Runs) -> None:
     eventually(lambda: not psutil.pid_exists(pid))
     assert runs.run("flow", "extract").end == RunEnded(0)
     assert warm.is_running()
-    assert not [process for process in warm.children(recursive=True) if left([process])]
+    nothing_runs(runs)
     assert not list(Path(warm.environ().get("TMPDIR", "/tmp")).glob(f"devenv-tasks-*/run-{warm.pid}-*"))
 
 
@@ -487,3 +525,67 @@ def test_the_process_ends_with_its_owner(runs: Runs) -> None:
 
 def _data(event: RunEvent) -> bytes:
     return event.data if isinstance(event, Printed) else b""
+
+
+def test_a_breakpoint_is_hit_and_steps_go_on(runs: Runs, tmp_path: Path) -> None:
+    """The editor's file is another one than the one that runs, and is mapped."""
+    here = tmp_path / "dags"
+    here.mkdir()
+    file = here / "looked_at.py"
+    file.write_text(FILES["looked_at.py"])
+    line = FILES["looked_at.py"].splitlines().index("        doubled = number * 2") + 1
+    with runs.session() as session:
+        session.send_debugger(debugpy_archive(Environment()))
+        events = session.run(Request("looked_at", "double", debug=True))
+        waits = next(event for event in events if isinstance(event, DebuggerWaits))
+        with DapClient(waits.port) as editor:
+            editor.attach({str(here): runs.runner.folders["dags"]}, {str(file): [line]})
+            thread = editor.event("stopped")["threadId"]
+            frame = editor.frame(thread)
+            assert (frame["source"]["path"], frame["line"]) == (str(file), line)
+            assert editor.variables(frame["id"]) == {"number": "21"}
+            editor.request("next", {"threadId": thread})
+            assert editor.event("stopped")["reason"] == "step"
+            assert editor.variables(editor.frame(thread)["id"]) == {"number": "21", "doubled": "42"}
+            editor.request("continue", {"threadId": thread})
+            outcome = Outcome(list(events))
+            editor.event("terminated")
+    assert (outcome.states, outcome.end.code) == ({"double": "success"}, 0), outcome.output
+    assert "doubled is 42" in outcome.output
+    nothing_runs(runs)
+
+
+def test_an_editor_that_never_comes_is_not_waited_for_after_ctrl_c(runs: Runs) -> None:
+    with runs.session() as session:
+        session.send_debugger(debugpy_archive(Environment()))
+        for event in session.run(Request("looked_at", "double", debug=True)):
+            if isinstance(event, DebuggerWaits):
+                session.interrupt()
+                break
+        rest = list(session.rest())
+    assert isinstance(rest[-1], RunEnded)
+    nothing_runs(runs)
+
+
+def test_breakpoint_opens_pdb_on_the_laptop(runs: Runs) -> None:
+    typed = iter(["p answer\n", "!answer = 42\n", "continue\n"])
+    seen: list[RunEvent] = []
+    with runs.session() as session:
+        for event in session.run(Request("looked_at", "asks", terminal=True)):
+            seen.append(event)
+            if isinstance(event, InputWanted):
+                session.type(next(typed))
+    outcome = Outcome(seen)
+    assert outcome.states == {"asks": "success"}, outcome.output
+    assert "41\n" in outcome.output
+    assert "the answer is 42" in outcome.output
+
+
+def test_the_end_of_input_ends_pdb_and_the_task(runs: Runs) -> None:
+    with runs.session() as session:
+        seen: list[RunEvent] = []
+        for event in session.run(Request("looked_at", "asks", terminal=True)):
+            seen.append(event)
+            if isinstance(event, InputWanted):
+                session.type("")
+    assert Outcome(seen).states == {"asks": "failed"}

@@ -116,8 +116,8 @@ class Program:
         return [Line(line["type"], line["data"]) for line in map(json.loads, text.splitlines())]
 
     @contextmanager
-    def watching(self, *arguments: str) -> Iterator[Watching]:
-        """A `devenv watch -o json` that is on; ended on the way out."""
+    def watching(self, *arguments: str, first: str = "devenv.watch.started") -> Iterator[Watching]:
+        """A `devenv watch -o json`, or another command that goes on; it has said `first`, and is ended on the way out."""
         child = subprocess.Popen(
             [*self.command, *(arguments or ("watch",)), "-o", "json"],
             cwd=self.folder,
@@ -143,7 +143,7 @@ class Program:
         for thread in threads:
             thread.start()
         try:
-            watch.until(lambda line: line.type == "devenv.watch.started", 300)
+            watch.until(lambda line: line.type == first, 300)
             yield watch
         finally:
             if child.poll() is None:

@@ -9,15 +9,16 @@ import sys
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple
 
-from devenv.agent.forks import isolate
+from devenv.agent.forks import isolate, mark
 from devenv.agent.ignored import Patterns
 from devenv.agent.parse import Release, Task, parse
 from devenv.agent.places import Places
 from devenv.agent.problems import Problem, from_exception
+from devenv.agent.tasks.debugger import Debugger, offer_terminal, wait_for_editor
 from devenv.agent.tasks.driver import bag_of, driver_for
 from devenv.agent.tasks.execution import execute
 from devenv.agent.tasks.log_output import log_to_output, masked
-from devenv.agent.tasks.outcome import Events, Refusal
+from devenv.agent.tasks.outcome import Events, Interrupted, Refusal
 from devenv.agent.tasks.private_database import PrivateDatabase
 from devenv.agent.tasks.request import Request
 
@@ -27,9 +28,25 @@ _SECONDS_TO_FIND = 60.0
 _PARSE_SECONDS = 30.0
 
 
-def begin(result: int, output: int, files: List[int]) -> None:
+class Streams(NamedTuple):
+    """The ends that a run has of the pipes to the process that forked it.
+
+    Attributes:
+        result: for events.
+        output: becomes standard output and error.
+        typed: what is typed on the laptop.
+    """
+
+    result: int
+    output: int
+    typed: int
+
+
+def begin(streams: Streams, files: List[int]) -> None:
     """Makes the process that was just forked one that runs tasks; see `devenv.agent.forks.isolate`."""
-    isolate(result, output, files)
+    isolate(streams.result, streams.output, files)
+    os.set_inheritable(streams.typed, False)
+    mark()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(OSError):  # where memory ends, this process does, not the one that it was forked from
         with open("/proc/self/oom_score_adj", "w") as stream:
@@ -44,25 +61,27 @@ class Warm(NamedTuple):
         places: the synced roots.
         template: the release's empty database.
         configured: the URL of the metadata database that Airflow is configured with.
+        debugger: what arrived of it.
     """
 
     release: Release
     places: Places
     template: str
     configured: str
+    debugger: Debugger
 
 
-def live(warm: Warm, request: Request, database: str, result: int) -> None:
+def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
     """Runs what was asked for, and ends the process: 0, 1 when a task failed, 2 when it could not begin.
 
     Args:
         warm: what is ready.
         request: what to run.
         database: where this run's copy of the template goes.
-        result: the descriptor for events.
+        streams: to and from the laptop.
     """
     release, places = warm.release, warm.places
-    events = Events(result)
+    events = Events(streams.result)
     code = FAILED
     try:
         os.environ.update(request.variables)
@@ -70,8 +89,12 @@ def live(warm: Warm, request: Request, database: str, result: int) -> None:
         if places.dag_folder not in sys.path:  # as in a task's process; a trigger is imported by its module's name
             sys.path.append(places.dag_folder)
         log_to_output(verbose=request.verbose)
+        if request.terminal:
+            offer_terminal(streams.typed, events)
         private = PrivateDatabase(warm.template, database, warm.configured)
         private.copy()
+        if request.debug:
+            wait_for_editor(warm.debugger.folder, request.debug_port, events)
         finder = _Finder(release, places, request)
         dag, bag, file = finder.find()
         events.send("dag", file=file)
@@ -88,6 +111,8 @@ def live(warm: Warm, request: Request, database: str, result: int) -> None:
     except Refusal as refusal:
         events.send("refused", reason=refusal.reason, message=str(refusal), **refusal.fields)
         code = REFUSED
+    except Interrupted:
+        pass
     except BaseException as error:
         import traceback
 

@@ -20,7 +20,8 @@ class Events:
         """Sends one event.
 
         Kinds: `dag` (file), `run` (run_id, existing, bare), `started` (task_id, map_index), `finished` (state, seconds,
-        xcoms, problem), `left_out` (task_id, map_index, state), `refused` (reason, message), `broke` (message).
+        xcoms, problem), `left_out` (task_id, map_index, state), `refused` (reason, message), `broke` (message),
+        `debugger` (port: an editor may attach), `input` (a line is wanted from the terminal).
         """
         data = json.dumps({"event": kind, **fields}, default=str).encode("utf-8", "replace") + b"\n"
         view = memoryview(data)
@@ -35,6 +36,10 @@ class Refusal(Exception):
         super().__init__(message)
         self.reason = reason
         self.fields = fields
+
+
+class Interrupted(Exception):
+    """The run was given up before it began."""
 
 
 def shown(pushed: Iterable[Any]) -> Dict[str, str]:

@@ -23,6 +23,9 @@ class Request:
         variables: of the environment, set for this run.
         verbose: also the lines in which Airflow says how it runs the task.
         vault_mount: where Variables and Connections lie in Vault, for hints.
+        terminal: somebody is there to type what `breakpoint()` asks for.
+        debug: wait for an editor's debugger first.
+        debug_port: where it listens on 127.0.0.1; 0 for any free port.
     """
 
     dag_id: str
@@ -36,6 +39,9 @@ class Request:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     verbose: bool = False
     vault_mount: str = "secret"
+    terminal: bool = False
+    debug: bool = False
+    debug_port: int = 0
 
     def encoded(self) -> bytes:
         """The request as it travels."""

@@ -4,9 +4,11 @@ It speaks frames (`devenv.agent.frames`) with each connection. From the laptop:
 
     run        payload: `devenv.agent.tasks.request.Request`   → output and event frames, then ended
     interrupt  as Ctrl-C in the run's terminal; a second one ends it at once
+    typed      payload: a line, for a run that said `input`; empty: none will come
+    debugger   last; payload: the next bytes of debugpy's zip  → debugger (digest), once it is whole
 
-To the laptop: `ready` (release), `output` (payload: bytes of the run's output), `event` (payload: JSON, see
-`devenv.agent.tasks.outcome`), `ended` (code, or signal). A run ends with its connection.
+To the laptop: `ready` (release, debugger: the digest of its zip), `output` (payload: bytes of the run's output),
+`event` (payload: JSON, see `devenv.agent.tasks.outcome`), `ended` (code, or signal). A run ends with its connection.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from devenv.agent.parse import load_release
 from devenv.agent.places import Places
 from devenv.agent.preload import Preload
 from devenv.agent.rehearsal import warm_up
-from devenv.agent.tasks.life import Warm, begin, live
+from devenv.agent.tasks.debugger import Debugger
+from devenv.agent.tasks.life import Streams, Warm, begin, live
 from devenv.agent.tasks.log_output import route_structlog
 from devenv.agent.tasks.private_database import make_template
 from devenv.agent.tasks.rehearsal import rehearse
@@ -39,6 +42,8 @@ _CHUNK = 65_536
 _QUEUED = 1_048_576
 """Bytes that wait for a laptop that does not read; beyond them, the run's output is not read either."""
 _OWNER_LOOK_SECONDS = 2.0
+_PARTING_SECONDS = 1.0
+"""How long debugpy's adapter may live after its run."""
 _KILL_SECONDS = 5.0
 """How long a run may take to end after an interrupt."""
 
@@ -46,8 +51,9 @@ _KILL_SECONDS = 5.0
 class _Run:
     """One run: its process, and what it has said that was not passed on yet."""
 
-    def __init__(self, pid: int, result: int, output: int, database: str) -> None:
+    def __init__(self, pid: int, *, result: int, output: int, typing: int, database: str, debugged: bool) -> None:
         self.pid = pid
+        self.typing = [typing]
         self.result = result
         self.output = output
         self.database = database
@@ -55,6 +61,19 @@ class _Run:
         self.open: Set[int] = {result, output}
         self.status: Optional[int] = None
         self.kill_at = 0.0
+        self.debugged = debugged
+        self.parts_at = 0.0
+
+    def type(self, line: bytes) -> None:
+        """Passes on what was typed; nothing closes the pipe."""
+        for file in self.typing:
+            with contextlib.suppress(OSError):  # it ended, or does not read
+                if line:
+                    os.write(file, line)
+                else:
+                    os.close(file)
+        if not line:
+            self.typing = []
 
 
 class _Connection:
@@ -85,7 +104,8 @@ class Server:
         self._linger = float(options["linger"])
         self._folder = folder
         release = load_release(places)
-        self._warm = Warm(release, places, os.path.join(folder, "template.db"), str(settings.SQL_ALCHEMY_CONN or ""))
+        template, configured = os.path.join(folder, "template.db"), str(settings.SQL_ALCHEMY_CONN or "")
+        self._warm = Warm(release, places, template, configured, Debugger(folder))
         self._owner = int(options.get("owner") or 0)
         route_structlog()
         warm_up(release)
@@ -126,7 +146,8 @@ class Server:
             self._drop(connection)
 
     def _patience(self) -> float:
-        deadlines = [each.run.kill_at for each in self._connections.values() if each.run and each.run.kill_at]
+        runs = [each.run for each in self._connections.values() if each.run]
+        deadlines = [when for run in runs for when in (run.kill_at, run.parts_at) if when]
         if not self._connections:
             deadlines.append(self._left + self._linger)
         longest = _OWNER_LOOK_SECONDS if self._owner else 60.0
@@ -140,7 +161,8 @@ class Server:
         connection = _Connection(channel)
         self._connections[channel.fileno()] = connection
         self._selector.register(channel, selectors.EVENT_READ, self._serve)
-        self._send(connection, "ready", release=".".join(map(str, self._warm.release.version)))
+        release = ".".join(map(str, self._warm.release.version))
+        self._send(connection, "ready", release=release, debugger=self._warm.debugger.digest)
 
     def _serve(self, channel: Any, mask: int) -> None:
         connection = self._connections[channel.fileno()]
@@ -156,7 +178,7 @@ class Server:
                     self._handle(connection, frame)
         except BlockingIOError:
             return
-        except (OSError, FrameError, TypeError):
+        except (OSError, FrameError, TypeError, ValueError):
             self._drop(connection)
 
     def _handle(self, connection: _Connection, frame: Frame) -> None:
@@ -164,6 +186,12 @@ class Server:
             self._start(connection, Request.of(frame.json()))
         elif frame.type == "interrupt" and connection.run is not None:
             self._interrupt(connection.run)
+        elif frame.type == "typed" and connection.run is not None:
+            connection.run.type(frame.payload)
+        elif frame.type == "debugger":
+            self._warm.debugger.take(frame.payload, last=bool(frame.fields.get("last")))
+            if frame.fields.get("last"):
+                self._send(connection, "debugger", digest=self._warm.debugger.digest)
         elif frame.type == "quit":
             self._over = True
 
@@ -206,17 +234,21 @@ class Server:
     def _start(self, connection: _Connection, request: Request) -> None:
         result, result_end = os.pipe()
         output, output_end = os.pipe()
+        typed, typing = os.pipe()
+        theirs = Streams(result_end, output_end, typed)
         self._number += 1
         database = os.path.join(self._folder, f"run-{os.getpid()}-{self._number}.db")
         pid = os.fork()
         if pid == 0:
-            begin(result_end, output_end, [result, output, *self._files()])
-            live(self._warm, request, database, result_end)
-        os.close(result_end)
-        os.close(output_end)
-        for end in (result, output):
+            begin(theirs, [result, output, typing, *self._files()])
+            live(self._warm, request, database, theirs)
+        for end in theirs:
+            os.close(end)
+        for end in (result, output, typing):
             os.set_blocking(end, False)
-        connection.run = _Run(pid, result, output, database)
+        connection.run = _Run(
+            pid, result=result, output=output, typing=typing, database=database, debugged=request.debug
+        )
         for end in (result, output):
             self._listen(connection, end)
 
@@ -229,13 +261,17 @@ class Server:
         for connection in self._connections.values():
             found.append(connection.channel.fileno())
             if connection.run is not None:
-                found += connection.run.open
+                found += [*connection.run.open, *connection.run.typing]
         return found
 
     def _read(self, connection: _Connection, file: int) -> None:
         run = connection.run
         if run is None:
             return
+        if file == run.result and run.output in run.open:
+            self._read(connection, run.output)  # what was printed comes before what is told of it
+            if connection.run is not run or file not in run.open:
+                return
         data = read_now(file)
         if data is None:
             return
@@ -266,6 +302,9 @@ class Server:
     def _enforce(self) -> None:
         for connection in self._connections.values():
             run = connection.run
+            if run is not None and 0.0 < run.parts_at <= time.monotonic():
+                run.parts_at = 0.0
+                self._end_strays()
             if run is not None and run.kill_at and time.monotonic() >= run.kill_at:
                 run.kill_at = time.monotonic() + 60.0
                 kill_group(run.pid)
@@ -276,9 +315,16 @@ class Server:
                 run = connection.run
                 if run is not None and run.pid == pid:
                     run.status = status
+                    run.parts_at = time.monotonic() + _PARTING_SECONDS if run.debugged else 0.0
                     kill_group(pid)  # what it started ends with it
                     self._end_if_over(connection)
-        end_strays({each.run.pid for each in self._connections.values() if each.run is not None})
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        """Ends what runs left behind; what the editor of one speaks with has a moment to tell it of the end."""
+        now = time.monotonic()
+        runs = [each.run for each in self._connections.values() if each.run is not None]
+        end_strays({run.pid for run in runs if run.status is None or now < run.parts_at})
 
     def _end_if_over(self, connection: _Connection) -> None:
         """Says how the run ended, once its process is gone and all its output was read."""
@@ -298,6 +344,7 @@ class Server:
                 self._selector.unregister(file)
             os.close(file)
         run.open.clear()
+        run.type(b"")
         for name in (run.database, f"{run.database}-journal", f"{run.database}-wal", f"{run.database}-shm"):
             with contextlib.suppress(OSError):
                 os.unlink(name)

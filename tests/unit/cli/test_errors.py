@@ -153,7 +153,7 @@ def test_completion_of_commands_imports_none_of_them(devenv, capsys: pytest.Capt
     from devenv.cli.app import root
 
     context = root().make_context("devenv", [], resilient_parsing=True)
-    assert [item.value for item in root().shell_complete(context, "de")] == ["destroy"]
+    assert [item.value for item in root().shell_complete(context, "de")] == ["destroy", "debug"]
     for shell in ("bash", "zsh", "fish"):
         assert "_DEVENV_COMPLETE" in devenv("completion", shell).stdout
 

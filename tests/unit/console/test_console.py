@@ -271,3 +271,9 @@ def test_numbers() -> None:
     assert [size(value) for value in (512, 20_480, 1_200_000)] == ["512 B", "20.5 kB", "1.2 MB"]
     assert (plural(1, "file"), plural(2000, "file")) == ("1 file", "2,000 files")
     assert names(("a", "b", "c", "d", "e", "f")) == "a, b, c, d and 2 more"
+
+
+def test_a_line_is_asked_for_until_input_ends() -> None:
+    made = console(terminal=True, stdin="p total\n")
+    assert (made.ask("(Pdb) "), made.ask("(Pdb) ")) == ("p total\n", "")
+    assert made.session.environment.stderr.getvalue() == "(Pdb) (Pdb) "  # type: ignore[attr-defined]

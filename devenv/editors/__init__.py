@@ -1,0 +1,1 @@
+"""Launch configurations with which editors attach to a task: `devenv debug --editor`."""
