@@ -87,11 +87,10 @@ def main() -> None:
 
         def run(*arguments: str) -> float:
             began = time.monotonic()
-            done = subprocess.run([*devenv, *arguments], env=environment, capture_output=True, text=True)
+            done = subprocess.run([*devenv, *arguments], env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise SystemExit(
-                    f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"[-4000:]
-                )
+                said = f"{done.stdout}{done.stderr}"[-4_000:]
+                raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}:\n{said}")
             return time.monotonic() - began
 
         run("up", "--detach")

@@ -117,7 +117,7 @@ class Program:
 
     @contextmanager
     def watching(self, *arguments: str, first: str = "devenv.watch.started") -> Iterator[Watching]:
-        """A `devenv watch -o json`, or another command that goes on; it has said `first`, and is ended on the way out."""
+        """`devenv watch -o json`, or another command that goes on, once it has said `first`; ended on the way out."""
         child = subprocess.Popen(
             [*self.command, *(arguments or ("watch",)), "-o", "json"],
             cwd=self.folder,
