@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from devenv.airflow.client import RunUnknown
 from devenv.errors import DevenvError
 from devenv.sync.lock import Holder, holder
 
 if TYPE_CHECKING:
-    from devenv.airflow.client import Dag, Heartbeat, ImportProblem, Run
+    from devenv.airflow.client import AirflowClient, Dag, Heartbeat, ImportProblem, Run
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
     from devenv.vault.staleness import StalePod
 
 _RUNS = 5
+_TASKS = 10
+"""How many tasks are asked about."""
+_RECENT_SECONDS = 600.0
+_CONCERNED = ("queued", "running", "up_for_retry", "failed")
+
+
+@dataclass(frozen=True)
+class TaskTrouble:
+    """Why a task does not run, or what ended it from outside.
+
+    Attributes:
+        dag_id, run_id: of its run.
+        task: `load`, or `load[3]` of a mapped task.
+        text: the reason.
+        hint: what to do, or "".
+    """
+
+    dag_id: str
+    run_id: str
+    task: str
+    text: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,7 @@ class Overview:
         silent: why Airflow itself could not be asked, or "".
         stale: pods (or local processes) that run with secrets which have changed since, and which.
         listed: the DAGs themselves.
+        troubles: tasks of the latest runs that do not run, or were ended from outside.
     """
 
     status: EnvironmentStatus
@@ -45,6 +70,7 @@ class Overview:
     silent: str = ""
     stale: tuple[StalePod, ...] = ()
     listed: tuple[Dag, ...] = ()
+    troubles: tuple[TaskTrouble, ...] = ()
 
 
 def look(project: Project, backend: Backend) -> Overview:
@@ -57,6 +83,7 @@ def look(project: Project, backend: Backend) -> Overview:
         status = pool.submit(backend.status)
         stale = pool.submit(backend.stale_secrets)
         answers: list[Any] = [(), (), (), {}]
+        troubles: tuple[TaskTrouble, ...] = ()
         silent = ""
         try:
             airflow = backend.airflow()
@@ -65,6 +92,7 @@ def look(project: Project, backend: Backend) -> Overview:
                 for question in (airflow.dags, airflow.import_errors, lambda: airflow.runs(limit=_RUNS), airflow.health)
             ]
             answers = [each.result() for each in asked]
+            troubles = tuple(_troubles(backend, airflow, answers[2], project.environment.now()))
             airflow.close()
         except DevenvError as error:
             silent = error.message
@@ -79,4 +107,22 @@ def look(project: Project, backend: Backend) -> Overview:
             silent=silent,
             stale=tuple(stale.result()),
             listed=tuple(dags),
+            troubles=troubles,
         )
+
+
+def _troubles(backend: Backend, airflow: AirflowClient, runs: Sequence[Run], now: float) -> Iterator[TaskTrouble]:
+    """The tasks of runs that are on, or failed just now, whose reason Airflow's log does not have."""
+    from devenv.airflow.runs import key_of
+
+    left = _TASKS
+    for run in runs:
+        if run.finished and (run.state != "failed" or now - run.end > _RECENT_SECONDS):
+            continue
+        with suppress(RunUnknown):  # it was deleted meanwhile
+            for task in airflow.task_instances(run.dag_id, run.run_id):
+                if left and task.state in _CONCERNED:
+                    left -= 1
+                    text, hint = backend.explain_task(key_of(run, task))
+                    if text:
+                        yield TaskTrouble(run.dag_id, run.run_id, task.label, text, hint)

@@ -136,6 +136,9 @@ def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
         for run in overview.runs
     ]
     shown += ["", *table(("latest runs", "run", "state", "took"), rows, width)] if rows else []
+    for trouble in overview.troubles:
+        shown.append(Text(f"{trouble.dag_id} {trouble.task}: {trouble.text}", "red"))
+        shown += [Text(f"→ {trouble.hint}", "cyan")] if trouble.hint else []
     return shown
 
 

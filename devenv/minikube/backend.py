@@ -13,8 +13,8 @@ from devenv.cluster.kubectl import kubectl_command
 from devenv.errors import CommandFailed, DevenvError, TimedOut
 from devenv.events import Notice, Reporter
 from devenv.minikube.cached_answer import CachedAnswer
-from devenv.minikube.errors import ProfileDamaged, ProfileNotOurs, ProfileOwned, SeveralNodes
-from devenv.minikube.images import Loader
+from devenv.minikube.errors import ImagesNotLoaded, ProfileDamaged, ProfileNotOurs, ProfileOwned, SeveralNodes
+from devenv.minikube.images import Loader, laptop_images
 from devenv.minikube.kubeconfig import has_context, own_kubeconfig, prepare, share, unshare
 from devenv.minikube.node import Node, inspect
 from devenv.minikube.profile_files import require_whole
@@ -45,6 +45,8 @@ class MinikubeBackend(PlatformBackend):
         self.minikube = Minikube(project.settings.minikube.profile, project.environment, self.kubeconfig)
         self.loader = Loader(self.minikube, project.environment)
         self.runtime_up = threading.Event()
+        self._bringing = threading.Lock()
+        self._brought: dict[str, bool] = {}
         self._profile: CachedAnswer[Profile | None] = CachedAnswer(self._find, math.inf)
         self._node = CachedAnswer(lambda: inspect(self.minikube.profile, project.environment.variables), _NODE_SECONDS)
 
@@ -143,6 +145,17 @@ class MinikubeBackend(PlatformBackend):
     def deliver(self, images: Sequence[str], output: Callable[[str], None]) -> None:  # noqa: ARG002
         """See `PlatformBackend`."""
         self.loader.load(images, self.runtime())
+
+    def bring_image(self, image: str) -> bool:
+        """See `PlatformBackend`."""
+        with self._bringing:
+            if image not in self._brought and laptop_images([image], self.project.environment):
+                try:
+                    self.loader.load([image], self.runtime())
+                    self._brought[image] = True
+                except ImagesNotLoaded:
+                    self._brought[image] = False
+            return self._brought.get(image, False)
 
     def stopped(self) -> str:
         """See `PlatformBackend`; for the docker driver without waiting for an address that nobody has."""

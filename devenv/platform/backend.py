@@ -367,7 +367,15 @@ class PlatformBackend(ABC):
         from devenv.platform.task_pods import explain
 
         found = explain(self.cluster(), self.namespace, task)
-        return (found.text, found.hint) if found is not None else ("", "")
+        if found is None:
+            return "", ""
+        if found.image and self.bring_image(found.image):
+            return f"image {found.image} was loaded from this machine's Docker; the node tries again", ""
+        return found.text, found.hint
+
+    def bring_image(self, image: str) -> bool:  # noqa: ARG002
+        """Loads an image that a task names, and the node cannot pull, from this machine; False where it cannot."""
+        return False
 
     def exports(self) -> Mapping[str, str]:
         """See `Backend`."""
@@ -454,7 +462,7 @@ class PlatformBackend(ABC):
         from devenv.vault.watching import VaultWatch
 
         observers: list[PodObserver] = [
-            PodTroubles(self.cluster(), report),
+            PodTroubles(self.cluster(), report, bring_image=self.bring_image),
             TaskPodWatch(self.cluster(), self.namespace, report),
             VaultWatch(report),
         ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 5.0
 """How long a task's pod may wait for what does not go away by itself: that of a task that just ended comes free."""
+_IMAGE_SECONDS = 10.0
 _TASK = "task"
 _IN_DAG_FILE = re.compile(r"unusual_prefix_[0-9a-f]+_(\w+)")
 """How Airflow names the module of a DAG file (airflow.models.dagbag), which no other process can import."""
@@ -35,14 +36,17 @@ class PodTroubles:
         cluster: asked for the last lines of logs, and for what is free on the nodes.
         report: takes the notices.
         later: calls a function after so many seconds, and returns what takes that back.
+        bring_image: loads an image that the node cannot pull; whether it could.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         report: Reporter,
-        later: Callable[[float, Callable[[], None]], Callable[[], None]] | None = None,
+        later: Callable[[float, Callable[[], object]], Callable[[], None]] | None = None,
+        bring_image: Callable[[str], bool] = lambda _image: False,
     ) -> None:
+        self._bring_image = bring_image
         self._cluster = cluster
         self._report = report
         self._later = later or _timer
@@ -92,7 +96,24 @@ class PodTroubles:
             if pod is None or waiting is None or not waiting.fatal or not self._is_news(pod, waiting):
                 return
             self._told.add(_key(pod, waiting))
-        self._report(self._explained(pod, waiting))
+        if not self._bring(identifier):
+            self._report(self._explained(pod, waiting))
+
+    def _bring(self, identifier: str) -> bool:
+        """Brings an image that the node cannot pull; looks again later, since the user may pull it here meanwhile."""
+        with self._lock:
+            self._due.pop(identifier, None)
+            pod = self._pods.get(identifier)
+        waiting = diagnose(pod) if pod is not None else None
+        if pod is None or waiting is None or not waiting.image:
+            return False
+        if self._bring_image(waiting.image):
+            said = f"image {waiting.image} was loaded from this machine's Docker, for {_name(pod).rstrip(',')}"
+            self._report(Notice("info", said))
+            return True
+        with self._lock:
+            self._due[identifier] = self._later(_IMAGE_SECONDS, lambda: self._bring(identifier))
+        return False
 
     def _is_news(self, pod: Object, waiting: Waiting) -> bool:
         return _key(pod, waiting) not in self._told
@@ -161,7 +182,7 @@ def _logs(pod: Object) -> str:
     return "devenv doctor" if component in ("", _TASK) else f"devenv logs {component}"
 
 
-def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+def _timer(seconds: float, action: Callable[[], object]) -> Callable[[], None]:
     timer = threading.Timer(seconds, action)
     timer.daemon = True
     timer.start()

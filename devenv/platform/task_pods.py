@@ -52,10 +52,12 @@ class Trouble:
     Attributes:
         text: for a person: "its pod was over its memory limit (OOMKilled)".
         hint: what to do, or "".
+        image: the image that the node cannot pull; "" where it is something else.
     """
 
     text: str
     hint: str = ""
+    image: str = ""
 
 
 def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
@@ -74,7 +76,7 @@ def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
     short = shortage(cluster, pod) if "not enough" in waiting.text else ""
     events = cluster.list("Event", namespace, fields=f"involvedObject.name={name}")
     said = explain_pending(pod, events, short=short)
-    return Trouble(f"{said} (pod {name})", waiting.hint) if said else None
+    return Trouble(f"{said} (pod {name})", waiting.hint, waiting.image) if said else None
 
 
 def ended_badly(pod: Object) -> Trouble | None:

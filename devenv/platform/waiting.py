@@ -42,6 +42,7 @@ class Waiting:
         previous: the log is that of the container before its restart.
         patience: seconds for which even a fatal reason may pass.
         crashed: a container is in CrashLoopBackOff.
+        image: the image that the node cannot pull; "" where it is something else.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Waiting:
     patience: float = 0.0
     hint: str = ""
     crashed: bool = False
+    image: str = ""
 
 
 def diagnose(pod: Object) -> Waiting | None:
@@ -139,7 +141,7 @@ def _image(image: str, message: str) -> Waiting:
         hint = f"`docker pull {image}` on this machine: devenv loads it from there. Or check network, VPN and proxy."
     else:
         why, hint = "the node cannot pull it", f"`docker pull {image}` on this machine: devenv loads it from there."
-    return Waiting(f"image {image}: {why}\n{message}", fatal=True, hint=hint)
+    return Waiting(f"image {image}: {why}\n{message}", fatal=True, hint=hint, image=image)
 
 
 def _unscheduled(message: str) -> Waiting:

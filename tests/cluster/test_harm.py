@@ -173,3 +173,39 @@ def test_a_storage_provisioner_that_is_gone_comes_back_with_up(recorded: Program
     assert recorder.harmful() == []
     subprocess.run([*kubectl, "get", "storageclass", "standard"], check=True)
     subprocess.run([*kubectl, "-n", "kube-system", "get", "pod", "storage-provisioner"], check=True)
+
+
+EVERY = (
+    ("status",),
+    ("config",),
+    ("env",),
+    ("check",),
+    ("dags",),
+    ("doctor",),
+    ("doctor", "--fix"),
+    ("up", "--detach"),
+    ("sync",),
+    ("run", "taskflow_example", "--wait"),
+    ("test", "taskflow_example"),
+    ("rerun", "taskflow_example", "load"),
+    ("logs", "scheduler", "--tail", "1"),
+    ("logs", "taskflow_example", "load"),
+    ("airflow", "version"),
+    ("psql", "-c", "select 1"),
+    ("shell", "scheduler", "--", "true"),
+    ("open", "--print"),
+    ("secrets", "list"),
+    ("secrets", "seed"),
+    ("init",),
+)
+"""All commands but those that go on until they are ended (`watch` and `ui`), and `down` and `destroy`."""
+
+
+def test_no_command_runs_what_can_reset_a_node_that_answers(recorded: Program, recorder: Recorder) -> None:
+    before, config = birth(), (recorded.folder / "devenv.toml").read_text()
+    with recorded.watching():
+        for command in EVERY:
+            recorded.run(*command, code=None)
+            assert recorder.harmful() == [], command
+    assert birth() == before
+    assert (recorded.folder / "devenv.toml").read_text() == config

@@ -18,7 +18,7 @@ from devenv.airflow.rest import AirflowLoginRefused, Credentials
 from devenv.doctor.check import Finding, diagnose
 from devenv.doctor.examine import all_checks
 from devenv.doctor.machine import Machine
-from devenv.events import StepFailed, StepFinished
+from devenv.events import Event, Notice, StepFailed, StepFinished
 from devenv.local.answering import require_answers
 from devenv.local.errors import AirflowBroken
 from devenv.local.session import LocalSession
@@ -170,6 +170,19 @@ def test_an_airflow_that_answers_with_errors_is_not_up(airflow_2: World) -> None
     require_answers(session)
 
 
+SLOW = """\
+import os, signal, time
+from datetime import datetime
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+
+with DAG("slow", start_date=datetime(2024, 1, 1), schedule=None):
+    first = PythonOperator(task_id="first", python_callable=lambda: time.sleep(6))
+    first >> PythonOperator(task_id="second", python_callable=print)
+
+with DAG("killed", start_date=datetime(2024, 1, 1), schedule=None):
+    PythonOperator(task_id="load", python_callable=lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
 TIDIED = """\
 from datetime import datetime
 from airflow import DAG
@@ -224,6 +237,35 @@ def test_a_task_that_fails_again_is_said_though_its_run_succeeds(airflow_2: Worl
     assert (again.code, "load failed" in again.errors) == (1, True), again.errors
     tidy = devenv(airflow_2, "rerun", "tidied", "tidy", "--run", run_id)
     assert (tidy.code, "tidy succeeded" in tidy.output) == (0, True), tidy.errors
+
+
+def test_a_run_whose_dag_is_paused_and_then_removed_is_waited_for_no_longer(
+    airflow_2: World, client: AirflowClient
+) -> None:
+    path = airflow_2.write("slow.py", SLOW)
+    eventually(lambda: client.find_dag("slow"))
+    client.unpause("slow")
+    run = client.run("slow", client.trigger("slow", {}))
+    eventually(lambda: [task for task in client.task_instances("slow", run.run_id) if task.state == "running"])
+    assert devenv(airflow_2, "airflow", "dags", "pause", "slow").code == 0
+    heard: list[Event] = []
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, Notice) and "slow was paused" in event.message:
+            path.unlink()
+
+    with pytest.raises(runs.RunFailed, match="slow is no longer there"):
+        runs.follow_run(client, run, hear)
+    assert [event for event in heard if isinstance(event, Notice) and "slow was paused" in event.message]
+
+
+def test_a_process_of_a_task_that_was_killed_is_named(airflow_2: World, client: AirflowClient) -> None:
+    path = airflow_2.write("slow.py", SLOW)
+    eventually(lambda: client.find_dag("killed"))
+    ended = devenv(airflow_2, "run", "killed", "--wait")
+    assert (ended.code, "was killed (SIGKILL), most often for its memory" in ended.errors) == (1, True), ended.errors
+    path.unlink()
 
 
 def test_a_save_makes_a_watched_test_run_again(airflow_2: World) -> None:

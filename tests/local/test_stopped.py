@@ -11,7 +11,7 @@ import pytest
 
 from devenv.boot.runner import run_steps
 
-from .conftest import HELLO, World, world
+from .conftest import HELLO, World, eventually, world
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
@@ -63,3 +63,25 @@ def test_every_command_says_it_in_one_way(shop: World) -> None:
     shop.up()
     run_steps(shop.backend().down_steps(), shop.events.append)
     assert_told(shop, "the environment is stopped")
+
+
+SLEEPS = HELLO.replace('print("hello from the task")', '__import__("time").sleep(60)').replace("hello", "sleeps")
+
+
+def test_a_run_that_is_waited_for_ends_with_the_environment(shop: World) -> None:
+    shop.write("sleeps.py", SLEEPS)
+    shop.up()
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "devenv", "run", "sleeps", "--wait"],
+        cwd=shop.folder,
+        env={**shop.variables, "DEVENV_BACKEND": "local", "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    client = shop.backend().airflow()
+    eventually(lambda: [run for run in client.runs(limit=1) if run.dag_id == "sleeps" and run.state == "running"])
+    run_steps(shop.backend().down_steps(), shop.events.append)
+    said = waiting.communicate(timeout=120)[1]
+    assert (waiting.returncode, "the environment is stopped  DEVENV-108\n→ devenv up\n" in said) == (3, True), said

@@ -296,6 +296,10 @@ function showEnvironment(data) {
   byId("summary").className = { up: "", partly: "warning" }[data.state] ?? "broken";
   components = data.components || [];
   showComponents();
+  const troubles = (data.troubles || []).map((trouble) =>
+    element("li", {}, `${trouble.dag_id} ${trouble.task}: ${trouble.text}${trouble.hint ? ` → ${trouble.hint}` : ""}`),
+  );
+  byId("troubles").replaceChildren(...troubles);
   const urls = Object.entries(data.urls || {}).map(([name, url]) => element("a", { href: url, rel: "noreferrer", target: "_blank" }, `${name} ↗`));
   byId("urls").replaceChildren(...urls.flatMap((link, index) => (index ? [" · ", link] : [link])));
   const select = byId("logs-component");

@@ -114,3 +114,24 @@ def test_nothing_is_looked_at_after_the_end() -> None:
     told.troubles.see("ADDED", task(pending=True))
     told.troubles.close()
     assert told.due == []
+
+
+def test_an_image_is_brought_as_soon_as_this_machine_has_it() -> None:
+    told = Told()
+    here: list[str] = []
+    told.troubles = PodTroubles(Silent(), told.heard.append, told._later, bring_image=here.__contains__)
+    pod = task(pending=False)
+    waiting = {"reason": "ErrImagePull", "message": "not found"}
+    pod["status"]["containerStatuses"] = [{"name": "base", "image": "etl:1", "state": {"waiting": waiting}}]
+    told.troubles.see("ADDED", pod)
+    told.wait()
+    assert told.lines[0].startswith("sales-load-x, of task load of DAG sales, cannot start: image etl:1: ")
+    told.wait()
+    assert len(told.lines) == 1
+    here.append("etl:1")
+    told.wait()
+    assert told.lines[1] == (
+        "image etl:1 was loaded from this machine's Docker, for sales-load-x, of task load of DAG sales"
+    )
+    told.wait()
+    assert len(told.lines) == 2

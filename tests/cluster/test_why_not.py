@@ -1,0 +1,245 @@
+"""Why a task did not run, said where a person looks; the inputs were made after public reports."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.deployed import Deployed
+from tests.support.program import Program
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+HEAD = """
+import time
+from datetime import datetime
+
+from airflow.decorators import dag, task
+from kubernetes.client import models as k8s
+
+
+def pod(account=None, volumes=None, sidecar=None, **container):
+    containers = [k8s.V1Container(name="base", **container)]
+    if sidecar:
+        containers.append(k8s.V1Container(name="proxy", image=sidecar))
+    return k8s.V1Pod(spec=k8s.V1PodSpec(service_account_name=account, volumes=volumes, containers=containers))
+
+
+def make(name, override):
+    @dag(name, start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
+    def made():
+        @task(executor_config={"pod_override": override})
+        def go():
+            print("it ran")
+
+        go()
+
+    made()
+"""
+STUCK = {
+    # apache/airflow#37795, airflow-helm/charts#871
+    "account_of_nobody": (
+        'make("account_of_nobody", pod(account="etl-runner"))',
+        'serviceaccount "etl-runner" not found',
+    ),
+    # apache/airflow#29025, #15218
+    "claim_of_nobody": (
+        """
+lake = k8s.V1PersistentVolumeClaimVolumeSource(claim_name="team-lake")
+volumes = [k8s.V1Volume(name="lake", persistent_volume_claim=lake)]
+mounts = [k8s.V1VolumeMount(name="lake", mount_path="/lake")]
+make("claim_of_nobody", pod(volumes=volumes, volume_mounts=mounts))
+""",
+        "team-lake",
+    ),
+    "image_of_nobody": (
+        'make("image_of_nobody", pod(image="registry.invalid/team/etl:1"))',
+        "image registry.invalid/team/etl:1: the registry cannot be reached from the node",
+    ),
+    "sidecar_of_nobody": (
+        'make("sidecar_of_nobody", pod(sidecar="registry.invalid/team/proxy:1"))',
+        "image registry.invalid/team/proxy:1: the registry cannot be reached from the node",
+    ),
+    "secret_of_nobody": (
+        """
+key = k8s.V1SecretKeySelector(name="not-there", key="token")
+token = k8s.V1EnvVar(name="TOKEN", value_from=k8s.V1EnvVarSource(secret_key_ref=key))
+make("secret_of_nobody", pod(env=[token]))
+""",
+        'secret "not-there" not found',
+    ),
+}
+
+
+@contextmanager
+def dag_file(program: Program, dag_id: str, text: str) -> Iterator[None]:
+    """A DAG that the scheduler has listed; gone at the end, with its runs."""
+    path = program.folder / "dags" / f"{dag_id}.py"
+    with program.watching() as watch:
+        path.write_text(text)
+        watch.parsed(f"dags/{dag_id}.py")
+        try:
+            yield
+        finally:
+            path.unlink()
+            watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == f"dags/{dag_id}.py")
+    program.run("airflow", "dags", "delete", "--yes", dag_id)
+
+
+@pytest.mark.parametrize("dag_id", STUCK)
+def test_a_task_that_cannot_start_is_explained_while_one_waits(main_job: Program, dag_id: str) -> None:
+    made, reason = STUCK[dag_id]
+    with dag_file(main_job, dag_id, f"{HEAD}\n{made}\n"):
+        with main_job.watching("run", dag_id, "--wait", first="devenv.step.started") as run:
+            told = run.until(lambda line: reason in str(line.data.get("message", "")), seconds=90)
+            assert told.type == "devenv.step.progress"
+            assert run.interrupt() == 130
+        (trouble,) = [each for each in main_job.json("status")[-1].data["troubles"] if each["dag_id"] == dag_id]
+        assert reason in trouble["text"]
+        asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
+        assert reason in asked["message"]
+
+
+@pytest.fixture
+def only_here() -> Iterator[str]:
+    """An image that no registry has, in the Docker engine of this machine: a release's own, under another name."""
+    command = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    names = [name for name in listed if name.startswith("apache/airflow:2")]
+    if not names:
+        pytest.skip("no image of Airflow 2 in Docker")
+    name = "team.invalid/only-here:1"
+    subprocess.run(["docker", "tag", names[0], name], check=True)
+    yield name
+    subprocess.run(["docker", "rmi", name], check=False, capture_output=True)
+
+
+def test_an_image_that_only_this_machine_has_is_loaded_when_a_task_needs_it(main_job: Program, only_here: str) -> None:
+    text = f'{HEAD}\nmake("needs_image", pod(image="{only_here}"))\n'
+    with dag_file(main_job, "needs_image", text):
+        lines = main_job.json("run", "needs_image", "--wait", seconds=300)
+        said = [str(line.data.get("message", "")) for line in lines if line.type == "devenv.step.progress"]
+        assert f"image {only_here} was loaded from this machine's Docker; the node tries again" in said
+
+
+WRITES = """
+from datetime import datetime
+
+from airflow.decorators import dag, task
+
+
+@dag(start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
+def writes():
+    @task
+    def load():
+        for number in range(10_000):
+            print("line", number)
+        raise ValueError("row 10000 has no key")
+
+    load()
+
+
+writes()
+"""
+
+
+def test_a_log_that_is_followed_has_every_line_once_the_error_too(main_job: Program) -> None:
+    """apache/airflow#48710, #21452, #31054"""
+    with dag_file(main_job, "writes", WRITES):
+        run = main_job.run("run", "writes", "--logs", code=1, seconds=300)
+        for text in (run, main_job.run("logs", "writes", "load")):
+            numbers = [int(number) for number in re.findall(r"line (\d+)$", text, re.MULTILINE)]
+            assert numbers == list(range(10_000))
+            assert "ValueError: row 10000 has no key" in text
+
+
+TWIN = """
+from datetime import datetime
+
+from airflow import DAG
+from airflow.operators.empty import EmptyOperator
+
+with DAG("twin", schedule=None, start_date=datetime(2024, 1, 1)):
+    EmptyOperator(task_id="a")
+"""
+
+
+def test_what_only_devenv_knows_is_not_repaired_by_the_scheduler(main_job: Program) -> None:
+    """apache/airflow#60559, #29321, #24701"""
+    first, second = (main_job.folder / "dags" / name for name in ("twin.py", "twin_copy.py"))
+    with main_job.watching() as watch:
+        first.write_text(TWIN)
+        watch.parsed("dags/twin.py")
+        second.write_text(TWIN)
+        watch.verdict("dags/twin_copy.py", ok=False)
+        watch.verdict("dags/twin.py", ok=False)
+        watch.parsed("dags/twin_copy.py")
+        broken = {line.data["file"] for line in main_job.json("dags", "--broken", code=None) if "file" in line.data}
+        assert {"dags/twin.py", "dags/twin_copy.py"} <= broken
+        second.unlink()
+        assert watch.verdict("dags/twin.py", ok=True)["dag_ids"] == ["twin"]
+        first.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/twin.py")
+
+
+def test_folders_of_the_dag_folders_name_keep_their_paths(main_job: Program, deployed: Deployed) -> None:
+    """The layout of apache/airflow#42111, for several teams."""
+    teams = main_job.folder / "dags" / "teams"
+    with main_job.watching() as watch:
+        for team in ("billing", "search"):
+            path = teams / team / "dags" / "daily.py"
+            path.parent.mkdir(parents=True)
+            path.write_text(f"import {team}.nothing_here\nfrom airflow import DAG\n")
+            watch.verdict(f"dags/teams/{team}/dags/daily.py", ok=False)
+        watch.verdict("dags/teams/search/dags/daily.py", ok=False, speaker="scheduler")
+        listed = main_job.run("dags", "--broken", code=None)
+        assert "dags/teams/billing/dags/daily.py" in listed
+        assert "dags/teams/search/dags/daily.py" in listed
+        shutil.rmtree(teams)
+        watch.until(
+            lambda line: line.type == "devenv.verdict.cleared" and "search" in line.data["path"],
+        )
+    assert deployed.run("ls", "/opt/airflow/dags").count("teams") == 0
+
+
+ODD = """
+from datetime import datetime
+
+from airflow import DAG
+from airflow.operators.bash import BashOperator
+
+
+def on_start(pod):
+    return pod
+
+
+with DAG("odd_function", schedule=None, start_date=datetime(2024, 1, 1), catchup=False):
+    BashOperator(task_id="go", bash_command="echo started", executor_config={"on_start": on_start})
+"""
+
+
+def test_a_file_on_which_the_scheduler_ends_is_named(main_job: Program, deployed: Deployed) -> None:
+    """apache/airflow#47700"""
+    path = main_job.folder / "dags" / "odd_function.py"
+    with main_job.watching() as watch:
+        path.write_text(ODD)
+        (problem,) = watch.verdict("dags/odd_function.py", ok=False)["problems"]
+        assert problem["rule"] == "invalid-executor-config"
+        listed = "SELECT 1 FROM serialized_dag WHERE dag_id = 'odd_function'"
+        deployed.until(lambda: bool(deployed.sql(listed)), "odd_function is parsed")
+        main_job.run("airflow", "dags", "unpause", "odd_function")
+        main_job.run("airflow", "dags", "trigger", "odd_function")
+        told = watch.until(
+            lambda line: line.type == "devenv.notice" and "the scheduler ends on" in line.data["message"]
+        )
+        assert told.data["message"].startswith("the scheduler ends on what the DAG file odd_function.py gives it")
+        path.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/odd_function.py")
+    deployed.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=scheduler")
+    deployed.kubectl("wait", "--for=condition=Available", "deploy/scheduler", "--timeout=300s")
+    main_job.run("airflow", "dags", "delete", "--yes", "odd_function")
