@@ -68,7 +68,7 @@ def command(
     from devenv.editors.attach import Attachment, prepare
     from devenv.logs.scrub import Scrubber
     from devenv.sync.roots import roots_of
-    from devenv.tasks.debugpy_archive import debugpy_archive
+    from devenv.tasks.packages import DEBUGPY, archive
     from devenv.tasks.session import TaskSession
 
     asked = asked_of(dag, task, run=run, from_start=from_start, map_index=map_index, date=date, conf=conf)
@@ -85,7 +85,7 @@ def command(
     screen = Screen(console(), request, Scrubber(backend.known_secrets()))
     with contextlib.ExitStack() as stack:
         tasks = stack.enter_context(contextlib.closing(TaskSession(runner)))
-        tasks.send_debugger(debugpy_archive(project.environment))
+        tasks.send(DEBUGPY.name, archive(DEBUGPY, project.environment))
         screen.on_debugger = lambda there: _say_where(stack, runner, there, attachment, how)
         code = screen.follow(tasks, seconds=math.inf)
     if screen.refused is not None:

@@ -12,7 +12,20 @@ from devenv.errors import UsageError
 from devenv.events import Notice
 
 _FIRST_DAG = "taskflow_example.py"
+_FIRST_TEST = "test_dags.py"
 _IGNORED = ".devenv/"
+_TEST = """\
+# Run by `devenv pytest`, which has the fixtures dag_bag, dag, run_task and render.
+
+
+def test_every_dag_file_parses(dag_bag):
+    assert dag_bag.import_errors == {}
+
+
+def test_the_total_and_the_best_are_found(run_task):
+    result = run_task("taskflow_example", "transform", xcoms={"extract": {"apples": 3.0, "pears": 1.5}})
+    assert result.return_value == {"total": 4.5, "best": 3.0}
+"""
 
 
 class CannotInit(UsageError):
@@ -56,6 +69,7 @@ def command(
                 (FILE_NAME, _create(folder / FILE_NAME, template())),
                 (".gitignore", _ignore(folder / ".gitignore")),
                 (f"dags/{_FIRST_DAG}", _first_dag(folder / "dags")),
+                (f"tests/{_FIRST_TEST}", _first_test(folder)),
             )
             if done
         ]
@@ -84,6 +98,15 @@ def _ignore(file: Path) -> bool:
     with file.open("a", encoding="utf-8") as stream:
         stream.write(("\n" if text and not text.endswith("\n") else "") + _IGNORED + "\n")
     return True
+
+
+def _first_test(folder: Path) -> bool:
+    """Tests to begin with, beside the first DAG, where there are none yet."""
+    tests = folder / "tests"
+    if tests.exists() or not (folder / "dags" / _FIRST_DAG).is_file():
+        return False
+    tests.mkdir()
+    return _create(tests / _FIRST_TEST, _TEST)
 
 
 def _first_dag(folder: Path) -> bool:

@@ -17,8 +17,8 @@ class TaskProcessFailed(PlatformError):
     code = "DEVENV-741"
 
 
-class DebuggerMissing(MissingError):
-    """debugpy, which `devenv debug` sends to where the task runs, cannot be had from the package index.
+class PackageMissing(MissingError):
+    """debugpy or pytest, which devenv sends to where tasks run, cannot be had from the package index.
 
     It is kept once it was fetched, so that a network is needed only for the first time.
     """

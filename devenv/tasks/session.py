@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
-from devenv.agent.tasks.request import Request
+from devenv.agent.tasks.request import PytestRequest, Request
 from devenv.agent_program import program, sent
 from devenv.duplex import DuplexClosed
 from devenv.foreign_text import clean
@@ -61,16 +61,16 @@ class TaskSession:
         if first.type != "ready":
             self._duplex.close()
             raise _failed(clean(first.fields.get("message", ""), 4_000))
-        self._debugger = str(first.fields.get("debugger") or "")
+        self._packages: dict[str, str] = dict(first.fields.get("packages") or {})
 
-    def run(self, request: Request) -> Iterator[RunEvent]:
+    def run(self, request: Request | PytestRequest) -> Iterator[RunEvent]:
         """What happens, until the run has ended; the last event is `RunEnded`.
 
         Raises:
             TaskProcessFailed: the process ended first.
         """
         try:
-            self._duplex.write(frames.encode("run", request.encoded()))
+            self._duplex.write(frames.encode("run" if isinstance(request, Request) else "pytest", request.encoded()))
         except DuplexClosed as error:
             raise _failed(str(error)) from error
         yield from self.rest()
@@ -92,22 +92,23 @@ class TaskSession:
         except (DuplexClosed, FrameError) as error:
             raise _failed(str(error)) from error
 
-    def send_debugger(self, archive: bytes) -> None:
-        """Sends debugpy, where the process does not have it; before a run that is to be debugged.
+    def send(self, name: str, archive: bytes) -> None:
+        """Sends a package, where the process does not have it; before a run that needs it.
 
         Args:
+            name: `debugpy` or `pytest`.
             archive: a zip of its modules.
 
         Raises:
             TaskProcessFailed: it does not take it.
         """
-        if self._debugger == hashlib.sha256(archive).hexdigest():
+        if self._packages.get(name) == hashlib.sha256(archive).hexdigest():
             return
         try:
             for start in range(0, len(archive), _CHUNK):
                 last = start + _CHUNK >= len(archive)
-                self._duplex.write(frames.encode("debugger", archive[start : start + _CHUNK], last=last))
-            self._debugger = str(self._next().fields.get("digest") or "")
+                self._duplex.write(frames.encode("package", archive[start : start + _CHUNK], name=name, last=last))
+            self._packages = dict(self._next().fields.get("packages") or {})
         except (DuplexClosed, FrameError) as error:
             raise _failed(str(error)) from error
 

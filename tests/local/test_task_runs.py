@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import subprocess
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devenv.agent.tasks.request import Request
+from devenv.agent.tasks.request import PytestRequest, Request
 from devenv.agent_program import agent_command
 from devenv.backends.base import TaskRunner
 from devenv.environment import Environment
 from devenv.sync.targets.child import ChildDuplex
-from devenv.tasks.debugpy_archive import debugpy_archive
 from devenv.tasks.model import (
     DebuggerWaits,
     InputWanted,
@@ -29,6 +31,7 @@ from devenv.tasks.model import (
     TaskBegan,
     TaskEnded,
 )
+from devenv.tasks.packages import DEBUGPY, PYTEST, archive
 from devenv.tasks.session import TaskSession
 from tests.support.dap import DapClient
 
@@ -248,8 +251,83 @@ def looked_at():
 
 looked_at()
 """,
+    "tested.py": HEADER
+    + """
+try:
+    from airflow.sdk import Variable
+    from airflow.sdk.bases.hook import BaseHook
+except ImportError:
+    from airflow.hooks.base import BaseHook
+    from airflow.models import Variable
+
+@dag(**FIXED, params={"rate": 2})
+def tested():
+    @task
+    def extract():
+        return [1, 2, 3]
+
+    @task
+    def double(number, params=None):
+        print("doubling", number)
+        return number * params["rate"]
+
+    @task
+    def total(numbers, ds=None):
+        host = BaseHook.get_connection("warehouse").host
+        return {"sum": sum(numbers), "region": Variable.get("region"), "host": host, "day": ds}
+
+    @task
+    def fails():
+        raise ValueError("no such table")
+
+    report = BashOperator(task_id="report", bash_command="echo {{ ds }} {{ ti.xcom_pull(task_ids='total') }}")
+    total(double.expand(number=extract())) >> report >> fails()
+
+tested()
+""",
     "broken.py": HEADER + "@dag(**FIXED)\ndef broken():\n    pass\n\nimport not_there_at_all\nbroken()\n",
 }
+
+
+TESTS = """
+import pytest
+
+def test_the_files_that_do_not_parse_are_known(dag_bag):
+    assert [file.rpartition("/")[2] for file in dag_bag.import_errors] == ["broken.py"]
+
+def test_a_dag(dag):
+    assert set(dag("tested").task_dict) == {"extract", "double", "total", "report", "fails"}
+
+def test_a_dag_that_is_not_there(dag):
+    with pytest.raises(pytest.fail.Exception, match="no DAG file makes 'nothing'"):
+        dag("nothing")
+
+@pytest.mark.parametrize("region", ["eu", "us"])
+def test_what_a_test_gives_is_what_the_task_gets(run_task, region):
+    warehouse = {"conn_type": "postgres", "host": "db.example.com"}
+    result = run_task(
+        "tested", "total", xcoms={"double": [2, 4]}, connections={"warehouse": warehouse},
+        variables={"region": region}, date="2026-01-31",
+    )
+    assert result.state == "success", result.log
+    assert result.return_value == {"sum": 6, "region": region, "host": "db.example.com", "day": "2026-01-31"}
+
+def test_one_of_a_mapped_task(run_task):
+    result = run_task("tested", "double", xcoms={"extract": [5, 6]}, params={"rate": 10}, map_index=1)
+    assert (result.state, result.return_value) == ("success", 60), result.log
+    assert "doubling 6" in result.log
+
+def test_a_task_that_fails(run_task):
+    result = run_task("tested", "fails")
+    assert result.state == "failed"
+    assert isinstance(result.error, ValueError)
+
+def test_what_is_rendered(render):
+    assert render("tested", "report", xcoms={"total": 7}, date="2026-01-31")["bash_command"] == "echo 2026-01-31 7"
+
+def test_that_fails():
+    assert 1 == 2
+"""
 
 
 @dataclass
@@ -259,6 +337,7 @@ class Runs:
     runner: TaskRunner
     release: str
     home: Path
+    python: str
 
     @contextlib.contextmanager
     def session(self) -> Iterator[TaskSession]:
@@ -345,6 +424,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ),
         request.param,
         folder,
+        str(python),
     )
     with made.session():
         pass
@@ -535,7 +615,7 @@ def test_a_breakpoint_is_hit_and_steps_go_on(runs: Runs, tmp_path: Path) -> None
     file.write_text(FILES["looked_at.py"])
     line = FILES["looked_at.py"].splitlines().index("        doubled = number * 2") + 1
     with runs.session() as session:
-        session.send_debugger(debugpy_archive(Environment()))
+        session.send(DEBUGPY.name, archive(DEBUGPY, Environment()))
         events = session.run(Request("looked_at", "double", debug=True))
         waits = next(event for event in events if isinstance(event, DebuggerWaits))
         with DapClient(waits.port) as editor:
@@ -557,7 +637,7 @@ def test_a_breakpoint_is_hit_and_steps_go_on(runs: Runs, tmp_path: Path) -> None
 
 def test_an_editor_that_never_comes_is_not_waited_for_after_ctrl_c(runs: Runs) -> None:
     with runs.session() as session:
-        session.send_debugger(debugpy_archive(Environment()))
+        session.send(DEBUGPY.name, archive(DEBUGPY, Environment()))
         for event in session.run(Request("looked_at", "double", debug=True)):
             if isinstance(event, DebuggerWaits):
                 session.interrupt()
@@ -589,3 +669,37 @@ def test_the_end_of_input_ends_pdb_and_the_task(runs: Runs) -> None:
             if isinstance(event, InputWanted):
                 session.type("")
     assert Outcome(seen).states == {"asks": "failed"}
+
+
+def test_pytest_runs_in_the_process_that_has_airflow_loaded(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_tested.py").write_text(TESTS)
+    with runs.session() as session:
+        session.send(PYTEST.name, archive(PYTEST, Environment()))
+        request = PytestRequest(str(tmp_path), dict(runs.runner.folders), ("-q", "-W", "ignore"))
+        outcome = Outcome(list(session.run(request)))
+    assert "1 failed, 8 passed" in outcome.output, outcome.output
+    assert "assert 1 == 2" in outcome.output
+    assert outcome.end.code == 1
+    nothing_runs(runs)
+
+
+def test_pytest_alone_has_the_same_fixtures(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "test_tested.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\ndag_folder = {runs.runner.folders['dags']}\n")
+    packages = tmp_path / "packages"
+    with zipfile.ZipFile(io.BytesIO(archive(PYTEST, Environment()))) as packed:
+        packed.extractall(packages)
+    program = f"import sys; sys.path[:0] = [{str(packages)!r}, {str(Path(__file__).parents[2])!r}]; import pytest; "
+    program += "sys.exit(pytest.main(['-p', 'devenv.agent.testing.plugin', '-q', '-W', 'ignore']))"
+    done = subprocess.run(
+        [runs.python, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ("1 failed, 8 passed" in done.stdout, done.returncode) == (True, 1), done.stdout + done.stderr
+    assert not list(tmp_path.glob("airflow*"))

@@ -82,6 +82,12 @@ class Airflow2(Driver):
         state = "failed" if error is not None and state_of(instance) != "skipped" else state_of(instance)
         return Ended(state, error)
 
+    def set_xcom(self, key: str, value: Any, **place: Any) -> None:
+        """See `Driver`."""
+        from airflow.models.xcom import XCom
+
+        XCom.set(key=key, value=value, **place, session=self.session)
+
     def xcoms(self, instance: Any) -> Iterable[Tuple[str, Any]]:
         """See `Driver`."""
         from airflow.models.xcom import XCom

@@ -102,6 +102,14 @@ class Airflow3(Driver):
             state = "failed"
         return Ended(state, error)
 
+    def set_xcom(self, key: str, value: Any, **place: Any) -> None:
+        """See `Driver`; as the execution API stores what a task serialised."""
+        from airflow.models.xcom import XComModel
+        from airflow.sdk.bases.xcom import BaseXCom
+
+        serialized = BaseXCom.serialize_value(value)
+        XComModel.set(key=key, value=serialized, serialize=False, **place, session=self.session)
+
     def xcoms(self, instance: Any) -> Iterable[Tuple[str, Any]]:
         """See `Driver`."""
         from airflow.models.xcom import XComModel

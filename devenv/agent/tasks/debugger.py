@@ -1,58 +1,17 @@
-"""Debuggers of a test run: debugpy, which an editor attaches to, and pdb in the laptop's terminal.
-
-debugpy comes from the laptop as a zip of its Python modules, so that no image needs it.
-"""
+"""Debuggers of a test run: debugpy, which an editor attaches to, and pdb in the laptop's terminal."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import io
 import os
 import pdb
 import sys
-import zipfile
 from typing import Any
 
 from devenv.agent.tasks.outcome import Events, Interrupted
 
 _QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYDEVD_LOAD_NATIVE_LIB": "0"}
 """debugpy does not warn of modules that are frozen into Python, nor look for its compiled ones."""
-
-
-class Debugger:
-    """debugpy as it arrived from a laptop.
-
-    Attributes:
-        digest: SHA-256 of the zip that is unpacked; "" while there is none.
-        folder: where its modules are.
-    """
-
-    def __init__(self, folder: str) -> None:
-        """Takes a folder for what arrives."""
-        self._folder = folder
-        self._arrived = bytearray()
-        self.digest = ""
-        self.folder = ""
-
-    def take(self, data: bytes, *, last: bool) -> None:
-        """Takes the next bytes of the zip; the last make it ready.
-
-        Raises:
-            ValueError: they are no zip.
-        """
-        self._arrived += data
-        if not last:
-            return
-        content, self._arrived = bytes(self._arrived), bytearray()
-        digest = hashlib.sha256(content).hexdigest()
-        folder = os.path.join(self._folder, f"debugger-{digest[:16]}")
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                archive.extractall(folder)
-        except zipfile.BadZipFile as error:
-            raise ValueError(str(error)) from error
-        self.digest, self.folder = digest, folder
 
 
 def wait_for_editor(folder: str, port: int, events: Events) -> None:

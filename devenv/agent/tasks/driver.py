@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import uuid
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from devenv.agent.parse import Release
@@ -47,6 +48,16 @@ class Driver(abc.ABC):
         """Runs a task once, with its trigger where it defers."""
 
     @abc.abstractmethod
+    def set_xcom(self, key: str, value: Any, **place: Any) -> None:
+        """Stores an XCom.
+
+        Args:
+            key: of the XCom.
+            value: what was pushed.
+            place: `dag_id`, `run_id`, `task_id` and `map_index`.
+        """
+
+    @abc.abstractmethod
     def xcoms(self, instance: Any) -> Iterable[Tuple[str, Any]]:
         """The keys and values that a task instance pushed."""
 
@@ -62,6 +73,47 @@ class Driver(abc.ABC):
         for instance in self.instances():
             instance.state = None if instance.task_id == task_id else TaskInstanceState.SUCCESS
         self.session.commit()
+
+    def push(self, dag: Any, run_id: str, task_id: str, key: str, value: Any) -> None:
+        """Stores an XCom of a task, as if it had pushed it; a task that maps over it can be expanded.
+
+        Args:
+            dag: of the run.
+            run_id: the run's id.
+            task_id: whose it is; of a mapped task, `value` is a list with what each of its instances pushed.
+            key: of the XCom.
+            value: what it pushed.
+        """
+        place = {"dag_id": dag.dag_id, "task_id": task_id, "run_id": run_id}
+        if is_mapped(dag.task_dict[task_id]):
+            self._spread(task_id, len(value))
+            for index, each in enumerate(value):
+                self.set_xcom(key, each, **place, map_index=index)
+        else:
+            self.set_xcom(key, value, **place, map_index=-1)
+            self._measure(place, value)
+        self.session.commit()
+
+    def _measure(self, place: Dict[str, str], value: Any) -> None:
+        """Notes how long a value is, for a task that maps over it."""
+        from airflow.models.taskmap import TaskMap
+
+        if isinstance(value, (list, tuple, dict)):
+            keys = list(value) if isinstance(value, dict) else None
+            self.session.merge(TaskMap(**place, map_index=-1, length=len(value), keys=keys))
+
+    def _spread(self, task_id: str, count: int) -> None:
+        """Makes the one instance that a mapped task begins with so many."""
+        (first, *more) = [each for each in self.instances() if each.task_id == task_id]
+        if first.map_index >= 0 or more:
+            return  # by the push of another key
+        table = type(first).__table__
+        values = {column.name: getattr(first, column.key) for column in type(first).__mapper__.columns}
+        self.session.execute(table.delete().where(*of_instance(table.c, first)))
+        for index in range(count):
+            identity = {"id": uuid.uuid4()} if "id" in values else {}  # from 3.0 on
+            self.session.execute(table.insert().values({**values, **identity, "map_index": index}))
+        self.session.expire_all()
 
     def pushed(self, instance: Any) -> Dict[str, str]:
         """What a task instance pushed, to be shown."""
@@ -87,6 +139,11 @@ class Driver(abc.ABC):
         if request.conf is not None:
             run.conf = request.conf
         return run
+
+
+def is_mapped(task: Any) -> bool:
+    """Whether a task has an instance for each item of what it maps over."""
+    return hasattr(task, "partial_kwargs")
 
 
 def state_of(row: Any) -> str:

@@ -7,9 +7,9 @@ differs between the releases is in `airflow_2` and `airflow_3`. A task is tried 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Set, Tuple
+from typing import Any, Callable, Dict, List, Set, Tuple
 
-from devenv.agent.tasks.driver import Driver, state_of
+from devenv.agent.tasks.driver import Driver, is_mapped, state_of
 from devenv.agent.tasks.outcome import Events, Refusal
 from devenv.agent.tasks.private_database import PrivateDatabase
 from devenv.agent.tasks.request import Request
@@ -76,17 +76,7 @@ class _Runner:
         """Runs one task as if all that comes before it had succeeded."""
         self._driver.settle(task_id)
         self._driver.schedulable()  # expands a mapped task
-        found = [each for each in self._driver.instances() if each.task_id == task_id]
-        wanted = [each for each in found if map_index < 0 or each.map_index == map_index]
-        mapped = hasattr(self._dag.task_dict[task_id], "partial_kwargs")
-        if not wanted or (mapped and wanted[0].map_index < 0):
-            count = len([each for each in found if each.map_index >= 0])
-            raise Refusal(
-                "map-index",
-                f"{task_id} is a mapped task"
-                + (f" with indexes 0 to {count - 1}" if count else ", and what it maps over is not known"),
-            )
-        for instance in sorted(wanted, key=lambda each: int(each.map_index)):
+        for instance in instances_of(self._driver, self._dag, task_id, map_index):
             self._run_one(instance)
 
     def all(self, wanted: Set[str]) -> None:
@@ -127,6 +117,24 @@ class _Runner:
                 state = state_of(instance) or "not run"
                 self.failed = self.failed or state in _FAILED
                 self._events.send("left_out", task_id=instance.task_id, map_index=instance.map_index, state=state)
+
+
+def instances_of(driver: Driver, dag: Any, task_id: str, map_index: int) -> List[Any]:
+    """The instances of one task, expanded; all of a mapped one, or the one of an index.
+
+    Raises:
+        Refusal: there is no such index, or what the task maps over is not known.
+    """
+    found = [each for each in driver.instances() if each.task_id == task_id]
+    wanted = [each for each in found if map_index < 0 or each.map_index == map_index]
+    if not wanted or (is_mapped(dag.task_dict[task_id]) and wanted[0].map_index < 0):
+        count = len([each for each in found if each.map_index >= 0])
+        raise Refusal(
+            "map-index",
+            f"{task_id} is a mapped task"
+            + (f" with indexes 0 to {count - 1}" if count else ", and what it maps over is not known"),
+        )
+    return sorted(wanted, key=lambda each: int(each.map_index))
 
 
 def _once(task: Any) -> None:

@@ -14,7 +14,8 @@ from devenv.agent.ignored import Patterns
 from devenv.agent.parse import Release, Task, parse
 from devenv.agent.places import Places
 from devenv.agent.problems import Problem, from_exception
-from devenv.agent.tasks.debugger import Debugger, offer_terminal, wait_for_editor
+from devenv.agent.tasks.carried import Carried
+from devenv.agent.tasks.debugger import offer_terminal, wait_for_editor
 from devenv.agent.tasks.driver import bag_of, driver_for
 from devenv.agent.tasks.execution import execute
 from devenv.agent.tasks.log_output import log_to_output, masked
@@ -61,14 +62,14 @@ class Warm(NamedTuple):
         places: the synced roots.
         template: the release's empty database.
         configured: the URL of the metadata database that Airflow is configured with.
-        debugger: what arrived of it.
+        carried: packages that came from the laptop.
     """
 
     release: Release
     places: Places
     template: str
     configured: str
-    debugger: Debugger
+    carried: Carried
 
 
 def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
@@ -94,7 +95,7 @@ def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
         private = PrivateDatabase(warm.template, database, warm.configured)
         private.copy()
         if request.debug:
-            wait_for_editor(warm.debugger.folder, request.debug_port, events)
+            wait_for_editor(warm.carried.folders["debugpy"], request.debug_port, events)
         finder = _Finder(release, places, request)
         dag, bag, file = finder.find()
         events.send("dag", file=file)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Type, TypeVar
+
+_Kind = TypeVar("_Kind", bound="_Asked")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to run.
+class _Asked:
+    """A request as it travels: its fields as JSON."""
+
+    def encoded(self) -> bytes:
+        """The request as it travels."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def of(cls: Type[_Kind], asked: Mapping[str, Any]) -> _Kind:
+        """The request that travelled."""
+        return cls(**{each.name: asked[each.name] for each in fields(cls) if each.name in asked})
+
+
+@dataclass(frozen=True)
+class Request(_Asked):
+    """What `devenv test` and `devenv debug` run.
 
     Attributes:
         dag_id: the DAG.
@@ -43,11 +59,19 @@ class Request:
     debug: bool = False
     debug_port: int = 0
 
-    def encoded(self) -> bytes:
-        """The request as it travels."""
-        return json.dumps(asdict(self)).encode()
 
-    @classmethod
-    def of(cls, asked: Mapping[str, Any]) -> Request:
-        """The request that travelled."""
-        return cls(**{each.name: asked[each.name] for each in fields(cls) if each.name in asked})
+@dataclass(frozen=True)
+class PytestRequest(_Asked):
+    """What `devenv pytest` runs.
+
+    Attributes:
+        folder: the project's.
+        folders: synced root → its folder in the project.
+        arguments: pytest's own.
+        variables: of the environment, set for this run.
+    """
+
+    folder: str
+    folders: Mapping[str, str]
+    arguments: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -5,23 +5,26 @@ It speaks frames (`devenv.agent.frames`) with each connection. From the laptop:
     run        payload: `devenv.agent.tasks.request.Request`   → output and event frames, then ended
     interrupt  as Ctrl-C in the run's terminal; a second one ends it at once
     typed      payload: a line, for a run that said `input`; empty: none will come
-    debugger   last; payload: the next bytes of debugpy's zip  → debugger (digest), once it is whole
+    pytest     payload: `devenv.agent.tasks.request.PytestRequest` → output, then ended
+    package    name, last; payload: the next bytes of its zip  → packages, once it is whole
 
-To the laptop: `ready` (release, debugger: the digest of its zip), `output` (payload: bytes of the run's output),
+To the laptop: `ready` (release, python, packages: name → digest), `output` (payload: bytes of the run's output),
 `event` (payload: JSON, see `devenv.agent.tasks.outcome`), `ended` (code, or signal). A run ends with its connection.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import selectors
 import signal
 import socket
+import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 from devenv.agent import frames
 from devenv.agent.forks import Children, end_strays, kill_group, read_now
@@ -30,12 +33,13 @@ from devenv.agent.parse import load_release
 from devenv.agent.places import Places
 from devenv.agent.preload import Preload
 from devenv.agent.rehearsal import warm_up
-from devenv.agent.tasks.debugger import Debugger
+from devenv.agent.tasks.carried import Carried
 from devenv.agent.tasks.life import Streams, Warm, begin, live
 from devenv.agent.tasks.log_output import route_structlog
 from devenv.agent.tasks.private_database import make_template
 from devenv.agent.tasks.rehearsal import rehearse
-from devenv.agent.tasks.request import Request
+from devenv.agent.tasks.request import PytestRequest, Request
+from devenv.agent.testing import life as testing
 from devenv.agent.warm_start import serve
 
 _CHUNK = 65_536
@@ -105,7 +109,7 @@ class Server:
         self._folder = folder
         release = load_release(places)
         template, configured = os.path.join(folder, "template.db"), str(settings.SQL_ALCHEMY_CONN or "")
-        self._warm = Warm(release, places, template, configured, Debugger(folder))
+        self._warm = Warm(release, places, template, configured, Carried(folder))
         self._owner = int(options.get("owner") or 0)
         route_structlog()
         warm_up(release)
@@ -162,7 +166,8 @@ class Server:
         self._connections[channel.fileno()] = connection
         self._selector.register(channel, selectors.EVENT_READ, self._serve)
         release = ".".join(map(str, self._warm.release.version))
-        self._send(connection, "ready", release=release, debugger=self._warm.debugger.digest)
+        python = "{}.{}".format(*sys.version_info[:2])
+        self._send(connection, "ready", release=release, python=python, packages=self._warm.carried.digests)
 
     def _serve(self, channel: Any, mask: int) -> None:
         connection = self._connections[channel.fileno()]
@@ -183,15 +188,20 @@ class Server:
 
     def _handle(self, connection: _Connection, frame: Frame) -> None:
         if frame.type == "run" and connection.run is None:
-            self._start(connection, Request.of(frame.json()))
+            request = Request.of(frame.json())
+            life = functools.partial(live, self._warm, request)
+            self._start(connection, life, debugged=request.debug)
+        elif frame.type == "pytest" and connection.run is None:
+            self._start(connection, functools.partial(testing.live, self._warm, PytestRequest.of(frame.json())))
         elif frame.type == "interrupt" and connection.run is not None:
             self._interrupt(connection.run)
         elif frame.type == "typed" and connection.run is not None:
             connection.run.type(frame.payload)
-        elif frame.type == "debugger":
-            self._warm.debugger.take(frame.payload, last=bool(frame.fields.get("last")))
-            if frame.fields.get("last"):
-                self._send(connection, "debugger", digest=self._warm.debugger.digest)
+        elif frame.type == "package":
+            last = bool(frame.fields.get("last"))
+            self._warm.carried.take(str(frame.fields.get("name")), frame.payload, last=last)
+            if last:
+                self._send(connection, "packages", packages=self._warm.carried.digests)
         elif frame.type == "quit":
             self._over = True
 
@@ -231,7 +241,7 @@ class Server:
 
     # Runs
 
-    def _start(self, connection: _Connection, request: Request) -> None:
+    def _start(self, connection: _Connection, life: Callable[[str, Streams], None], *, debugged: bool = False) -> None:
         result, result_end = os.pipe()
         output, output_end = os.pipe()
         typed, typing = os.pipe()
@@ -241,14 +251,12 @@ class Server:
         pid = os.fork()
         if pid == 0:
             begin(theirs, [result, output, typing, *self._files()])
-            live(self._warm, request, database, theirs)
+            life(database, theirs)
         for end in theirs:
             os.close(end)
         for end in (result, output, typing):
             os.set_blocking(end, False)
-        connection.run = _Run(
-            pid, result=result, output=output, typing=typing, database=database, debugged=request.debug
-        )
+        connection.run = _Run(pid, result=result, output=output, typing=typing, database=database, debugged=debugged)
         for end in (result, output):
             self._listen(connection, end)
 

@@ -10,7 +10,8 @@ def test_init_makes_a_project_and_never_overwrites(devenv, tmp_path: Path) -> No
     folder.mkdir()
     (folder / ".gitignore").write_text("*.pyc")
     result = devenv("init", cwd=folder)
-    assert result.stdout.splitlines() == ["made devenv.toml", "made .gitignore", "made dags/taskflow_example.py"]
+    made = ["devenv.toml", ".gitignore", "dags/taskflow_example.py", "tests/test_dags.py"]
+    assert result.stdout.splitlines() == [f"made {name}" for name in made]
     assert (folder / ".gitignore").read_text() == "*.pyc\n.devenv/\n"
     (folder / "devenv.toml").write_text('name = "mine"\n')
     again = devenv("init", cwd=folder)
@@ -23,6 +24,7 @@ def test_init_leaves_dags_that_are_there_alone(devenv, project_folder: Path) -> 
     (project_folder / "dags" / "mine.py").touch()
     devenv("init")
     assert [file.name for file in (project_folder / "dags").iterdir()] == ["mine.py"]
+    assert not (project_folder / "tests").exists()
 
 
 def test_init_in_a_folder_that_is_not_there(devenv, tmp_path: Path) -> None:
