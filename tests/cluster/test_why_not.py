@@ -30,11 +30,12 @@ def pod(account=None, volumes=None, sidecar=None, **container):
     return k8s.V1Pod(spec=k8s.V1PodSpec(service_account_name=account, volumes=volumes, containers=containers))
 
 
-def make(name, override):
+def make(name, override, seconds=0):
     @dag(name, start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
     def made():
         @task(executor_config={"pod_override": override})
         def go():
+            time.sleep(seconds)
             print("it ran")
 
         go()
@@ -62,7 +63,7 @@ make("claim_of_nobody", pod(volumes=volumes, volume_mounts=mounts))
         "image registry.invalid/team/etl:1: the registry cannot be reached from the node",
     ),
     "sidecar_of_nobody": (
-        'make("sidecar_of_nobody", pod(sidecar="registry.invalid/team/proxy:1"))',
+        'make("sidecar_of_nobody", pod(sidecar="registry.invalid/team/proxy:1"), seconds=90)',
         "image registry.invalid/team/proxy:1: the registry cannot be reached from the node",
     ),
     "secret_of_nobody": (
@@ -92,17 +93,21 @@ def dag_file(program: Program, dag_id: str, text: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("dag_id", STUCK)
-def test_a_task_that_cannot_start_is_explained_while_one_waits(main_job: Program, dag_id: str) -> None:
+def test_a_task_that_cannot_start_is_explained_while_one_waits(
+    main_job: Program, deployed: Deployed, dag_id: str
+) -> None:
     made, reason = STUCK[dag_id]
     with dag_file(main_job, dag_id, f"{HEAD}\n{made}\n"):
         with main_job.watching("run", dag_id, "--wait", first="devenv.step.started") as run:
             told = run.until(lambda line: reason in str(line.data.get("message", "")), seconds=90)
             assert told.type == "devenv.step.progress"
             assert run.interrupt() == 130
-        (trouble,) = [each for each in main_job.json("status")[-1].data["troubles"] if each["dag_id"] == dag_id]
+        (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
+        (trouble,) = [each for each in status["troubles"] if each["dag_id"] == dag_id]
         assert reason in trouble["text"]
         asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
         assert reason in asked["message"]
+    deployed.kubectl("delete", "pod", "-l", "kubernetes_executor=True", "--wait=false")  # it takes cpu until it ends
 
 
 @pytest.fixture
