@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .bootstrap/bin/uv)
 ARGS ?=
 
-.PHONY: help up down dags test test-cluster lint format bench docs clean
+.PHONY: help up down dags test test-cluster test-releases lint format bench docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: .venv/made ## the tests that need no cluster
 
 test-cluster: .venv/made ## the tests on a real minikube
 	$(BIN)/pytest tests/contract tests/cluster -m cluster --timeout 1200 $(ARGS)
+
+test-releases: .venv/made ## each release of Airflow, on the local backend; writes docs/releases.md
+	$(BIN)/python tests/releases.py $(ARGS)
 
 lint: .venv/made ## ruff, mypy, and which room may import which
 	$(BIN)/ruff check .

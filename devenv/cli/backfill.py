@@ -8,6 +8,7 @@ import typer
 
 from devenv.cli.completion import complete_dag
 from devenv.cli.context import backend_from, console, project_from, reporter_from
+from devenv.cli.in_step import bring_in_step_if_possible
 from devenv.errors import ExitCode
 
 
@@ -34,8 +35,10 @@ def command(
     first, last = runs.parse_date(start, "--from"), runs.parse_date(end, "--to")
     if last < first:
         raise BackfillRefused(f"--to {end} is before --from {start}")
-    backend = backend_from(project_from())
+    project = project_from()
+    backend = backend_from(project)
     client = backend.airflow()
+    bring_in_step_if_possible(project, backend)
     found = client.dag(dag)  # a typo is answered at once, not by a program that takes seconds to start
     if found.broken:
         raise client.broken(dag)

@@ -63,7 +63,8 @@ def command(
       devenv debug sales load --run manual__2026-01-31T00:00:00+00:00
       devenv debug sales --port 5679
     """
-    from devenv.cli.test import asked_of, bring_in_step, refusal, request_of
+    from devenv.cli.in_step import bring_in_step
+    from devenv.cli.test import asked_of, refusal, request_of
     from devenv.cli.test_screen import Screen
     from devenv.editors.attach import Attachment, prepare
     from devenv.logs.scrub import Scrubber

@@ -8,6 +8,7 @@ import typer
 
 from devenv.cli.completion import complete_dag, complete_task
 from devenv.cli.context import backend_from, console, project_from, reporter_from
+from devenv.cli.in_step import bring_in_step_if_possible
 from devenv.errors import UsageError
 from devenv.events import Notice
 
@@ -56,6 +57,8 @@ def command(
     project = project_from()
     backend = backend_from(project)
     client = backend.airflow()
+    if not dry_run:
+        bring_in_step_if_possible(project, backend)
     found, tasks = _what(client, dag, task, run)
     if dry_run:
         listed = client.clear(found.dag_id, found.run_id, tasks, upstream=upstream, downstream=not only, rehearse=True)

@@ -11,6 +11,7 @@ import typer
 from devenv.airflow.client import ConfRefused
 from devenv.cli.completion import complete_dag
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.cli.in_step import bring_in_step_if_possible
 from devenv.events import Notice
 
 
@@ -28,6 +29,8 @@ def command(
 ) -> None:
     """Runs a DAG now. A paused DAG is unpaused; one that was saved just now is waited for.
 
+    Where nothing watches the DAG folder, it is synced first.
+
     Examples:
       devenv run taskflow_example --wait
       devenv run sales --conf '{"day": "2026-01-31"}' --logs
@@ -41,6 +44,7 @@ def command(
     backend = backend_from(project)
     report = reporter_from()
     client = backend.airflow()
+    bring_in_step_if_possible(project, backend)
     scrub = Scrubber(backend.known_secrets())
 
     def files() -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from devenv.cli.completion import complete_dag, complete_task
 from devenv.cli.context import backend_from, console, project_from, reporter_from, session
+from devenv.cli.in_step import bring_in_step
 from devenv.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -121,30 +122,6 @@ def request_of(project: Project, dag_id: str, task_id: str, **asked: Any) -> Req
         vault_mount=project.settings.vault.mount,
         **asked,
     )
-
-
-def bring_in_step(project: Project, backend: Backend) -> None:
-    """Syncs once where no watch does: what runs is what was saved last."""
-    import functools
-
-    from devenv.sync.lock import AlreadyWatched, WatchLock, holder
-    from devenv.sync.loop import SyncLoop
-    from devenv.sync.model import TargetLost
-    from devenv.sync.roots import require_dag_folder
-    from devenv.tasks.errors import TaskProcessFailed
-
-    require_dag_folder(project)
-    if holder(project.state_folder) is not None:
-        return
-    out = console()
-    opened = functools.partial(backend.open_target, verdicts=False)
-    try:
-        with WatchLock(project.make_state_folder(), project.environment.now):
-            SyncLoop(project, opened, lambda _event: None, confirm_deletes=out.confirm if out.can_ask else None).once()
-    except AlreadyWatched:
-        return  # a watch began just now
-    except TargetLost as error:
-        raise TaskProcessFailed(f"the DAG folder cannot be synced: {error}", hint="devenv sync") from error
 
 
 def run_once(backend: Backend, request: Request, *, seconds: float) -> int:

@@ -105,8 +105,9 @@ def test_a_task_that_cannot_start_is_explained_while_one_waits(
         (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
         (trouble,) = [each for each in status["troubles"] if each["dag_id"] == dag_id]
         assert reason in trouble["text"]
-        asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
-        assert reason in asked["message"]
+        if dag_id != "sidecar_of_nobody":  # its task runs, and has a log
+            asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
+            assert reason in asked["message"]
     deployed.kubectl("delete", "pod", "-l", "kubernetes_executor=True", "--wait=false")  # it takes cpu until it ends
 
 
