@@ -288,13 +288,19 @@ def _merge(config: Config, over: Mapping[str, Mapping[str, ConfigValue]]) -> Non
         config.setdefault(section, {}).update(options)
 
 
-def _check(given: Mapping[str, Mapping[str, ConfigValue]], release: Release) -> None:
-    problems: list[str] = []
+def ignored_options(given: Mapping[str, Mapping[str, ConfigValue]], release: Release) -> list[tuple[str, str]]:
+    """The options that a release would ignore: the name of the option or section, and what is wrong with it."""
+    found: list[tuple[str, str]] = []
     for section, options in given.items():
         if section in sections_ever_known():
-            problems += [text for name in options for text in _option_problems(section, name, release)]
+            found += [(name, text) for name in options for text in _option_problems(section, name, release)]
         else:
-            problems += _section_problems(section)
+            found += [(section, text) for text in _section_problems(section)]
+    return found
+
+
+def _check(given: Mapping[str, Mapping[str, ConfigValue]], release: Release) -> None:
+    problems = [text for _name, text in ignored_options(given, release)]
     if problems:
         raise OptionsUnknown(
             f"[airflow.config] has what Airflow {release.version} would ignore:\n"

@@ -53,7 +53,7 @@ def write(path: Path, verdicts: Iterable[Verdict]) -> int:
     Raises:
         BaselineUnreadable: it cannot be written.
     """
-    found = Counter(_key(verdict, problem) for verdict in verdicts for problem in verdict.problems)
+    found = counted(verdicts)
     problems = [
         {"file": file, "rule": rule, "message": message, "count": count}
         for (file, rule, message), count in sorted(found.items())
@@ -63,6 +63,11 @@ def write(path: Path, verdicts: Iterable[Verdict]) -> int:
     except OSError as error:
         raise BaselineUnreadable(f"{path} cannot be written: {error.strerror}", hint="name another file") from error
     return sum(found.values())
+
+
+def counted(verdicts: Iterable[Verdict]) -> Counter[tuple[str, str, str]]:
+    """The problems of verdicts, as `known` gives those of a file."""
+    return Counter(_key(verdict, problem) for verdict in verdicts for problem in verdict.problems)
 
 
 def without_known(verdicts: Sequence[Verdict], baseline: Counter[tuple[str, str, str]]) -> list[Verdict]:

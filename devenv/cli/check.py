@@ -89,13 +89,14 @@ def command(
         return
     if baseline is not None:
         verdicts = baselines.without_known(verdicts, known)
-    _show(project, verdicts, output)
+    show(project, verdicts, output)
     bad = {"error", "warning"} if strict else {"error"}
     if any(problem.severity in bad for verdict in verdicts for problem in verdict.problems):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None:
+def show(project: Project, verdicts: Sequence[Verdict], output: Format, *, summary: bool = True) -> None:
+    """Shows verdicts to whoever `output` names; in text with their count, unless `summary` is False."""
     from devenv.check.formats import as_github, as_json, as_sarif
     from devenv.sync.roots import roots_of
     from devenv.sync.shown import Shown
@@ -118,10 +119,10 @@ def _show(project: Project, verdicts: Sequence[Verdict], output: Format) -> None
     elif output is Format.sarif:
         out.print(as_sarif(verdicts, place))
     else:
-        _show_text([shown.verdict(verdict) for verdict in verdicts])
+        _show_text([shown.verdict(verdict) for verdict in verdicts], summary=summary)
 
 
-def _show_text(verdicts: Sequence[Verdict]) -> None:
+def _show_text(verdicts: Sequence[Verdict], *, summary: bool) -> None:
     from devenv.console.board import Judged
 
     out = console()
@@ -134,4 +135,5 @@ def _show_text(verdicts: Sequence[Verdict]) -> None:
     rules = Counter(problem.rule for verdict in verdicts for problem in verdict.problems if problem.severity != "info")
     if sum(rules.values()) > _FEW:
         out.print("", *(f"{count:>7}  {rule}" for rule, count in rules.most_common()), "")
-    out.print(f"{files} files, {dags} DAGs, {broken} broken")
+    if summary:
+        out.print(f"{files} files, {dags} DAGs, {broken} broken")

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "rerun": Command("devenv.cli.rerun", "Run tasks again in their run: by default what failed last", DAGS),
     "dags": Command("devenv.cli.dags", "List the DAGs and how they are", DAGS),
     "check": Command("devenv.cli.check", "Say whether DAG files parse, without a cluster", DAGS),
+    "upgrade": Command("devenv.cli.upgrade", "Say what breaks under another release of Airflow", DAGS),
     "logs": Command("devenv.cli.logs", "Logs of components, or of a task", DAGS),
     "sync": Command("devenv.cli.sync", "Bring the DAG volume in step once, without watching", DAGS),
     "secrets": Command("devenv.cli.secrets", "Connections, variables and secrets in Vault", DATA),
