@@ -10,6 +10,7 @@ that of the process that has Airflow loaded, at the end.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import statistics
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -42,6 +44,15 @@ def loop_benchmark():
     second(first())
 
 loop_benchmark()
+"""
+TESTS = """import pytest
+
+def test_files(dag_bag):
+    assert dag_bag.import_errors == {}
+
+@pytest.mark.parametrize("number", range(100))
+def test_second(run_task, number):
+    assert run_task("loop_benchmark", "second", xcoms={"first": number}).state == "success"
 """
 SERVER = "devenv.agent.tasks.server"
 
@@ -129,12 +140,22 @@ def measure(devenv: list[str], environment: dict[str, str], file: Path, saves: i
     days = ("2024-01-03", "2024-01-04", "2024-01-05")  # 2.7 cannot remove the run that a day has already
     airflow = [run("airflow", "dags", "test", "loop_benchmark", day) for day in days]
     hits = [breakpoint_hit(devenv, environment, file) for _ in range(saves)]
+    tests = file.parents[1] / "tests" / "test_loop.py"
+    tests.parent.mkdir()
+    tests.write_text(TESTS)
+    run("pytest", "-k", "files")
+    first = [run("pytest", "-k", "files") for _ in range(5)]
+    hundred = [run("pytest", "-k", "second") for _ in range(3)]
+    alone = [pytest_alone(release, file.parents[1]) for _ in range(3)]
     print(f"Airflow {release}, {saves} saves")
     print(f"save → first line, devenv test --watch   {quantiles(ours)}")
     print(f"airflow tasks test, whole                {quantiles(theirs)}")
     print(f"devenv test DAG of two tasks, whole      {quantiles(whole)}")
     print(f"airflow dags test, whole                 {quantiles(airflow)}")
     print(f"devenv debug → breakpoint hit            {quantiles(hits)}")
+    print(f"devenv pytest, one test, whole           {quantiles(first)}")
+    print(f"pytest alone, the same test, whole       {quantiles(alone)}")
+    print(f"devenv pytest, 100 tests of a task       {quantiles(hundred)}")
     running = psutil.process_iter(["cmdline"])
     memory = [each.memory_info().rss for each in running if SERVER in (each.info["cmdline"] or ())]
     print(f"memory of the process that runs tasks    {max(memory, default=0) / 1_048_576:.0f} MiB")
@@ -158,6 +179,24 @@ def breakpoint_hit(devenv: list[str], environment: dict[str, str], file: Path) -
     if debug.wait():
         raise SystemExit("devenv debug failed")
     return taken
+
+
+def pytest_alone(release: str, project: Path) -> float:
+    """Seconds of pytest with the plugin, which imports Airflow anew."""
+    from devenv.environment import Environment
+    from devenv.local.virtualenv import Installer
+    from devenv.tasks.packages import PYTEST, archive
+
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(io.BytesIO(archive(PYTEST, Environment()))) as packed:
+            packed.extractall(folder)
+        python = Installer(Environment()).airflow(release, project / "requirements.txt", lambda _line: None)
+        paths = [folder, str(Path(__file__).resolve().parents[1])]
+        program = f"import sys; sys.path[:0] = {paths}; import pytest; "
+        program += "sys.exit(pytest.main(['-p', 'devenv.agent.testing.plugin', '-k', 'files']))"
+        began = time.monotonic()
+        subprocess.run([python, "-c", program], cwd=project, check=True, capture_output=True)
+        return time.monotonic() - began
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from devenv.sync.plan import Change
 from devenv.sync.scan import Identity
 
 _WORD = "deletes-are-meant"
+_WINDOW_SECONDS = 60.0
 _HANDFUL = 5
 """Fewer deletes than this are never asked about for being more than half."""
 
@@ -58,15 +59,24 @@ class Held:
 
 
 class Guard:
-    """Watches over the roots' identities from one scan to the next, and over how much a batch deletes."""
+    """Watches over the roots' identities from one scan to the next, and over how much is deleted within a minute.
+
+    `rm -r` of a large folder is seen in pieces, each of them less than half of what is left.
+    """
 
     def __init__(self, roots: Sequence[Root]) -> None:
         self._folders = {root.name: root.folder for root in roots}
         self._trusted: dict[str, Identity] = {}
         self._confirmed: frozenset[str] = frozenset()
+        self._deleted: dict[str, float] = {}
 
     def check(
-        self, found: Sequence[Change], local: Manifest, remote: Manifest, now: Mapping[str, Identity]
+        self,
+        found: Sequence[Change],
+        local: Manifest,
+        remote: Manifest,
+        now: Mapping[str, Identity],
+        at: float = 0.0,
     ) -> Held | None:
         """Whether the deletes among the changes must be asked about first.
 
@@ -75,7 +85,13 @@ class Guard:
             local: what is to be there.
             remote: what the target holds.
             now: the identities of the roots, from the same scan.
+            at: when that was, monotonic seconds.
         """
+        self._deleted = {
+            path: when
+            for path, when in self._deleted.items()
+            if at - when < _WINDOW_SECONDS and path not in local and path not in remote
+        }
         deleted = frozenset(change.path for change in found if change.change == "deleted")
         if not deleted or deleted <= self._confirmed:
             return None
@@ -85,6 +101,10 @@ class Guard:
     def confirm(self, paths: frozenset[str]) -> None:
         """A person said yes to these deletes, and to no others."""
         self._confirmed = paths
+
+    def deleted(self, paths: Iterable[str], at: float) -> None:
+        """These files were deleted from the target just now; those that a person said yes to do not count."""
+        self._deleted.update(dict.fromkeys(set(paths) - self._confirmed, at))
 
     def carried_out(self, now: Mapping[str, Identity]) -> None:
         """The target is in step: the roots are trusted as they are, and no yes is left over."""
@@ -105,9 +125,11 @@ class Guard:
                 return f"The folder {folder} was replaced by another one"
             if _files_in(remote, name) >= 2 and not _files_in(local, name):
                 return f"The folder {folder} is empty"
-        files = _files_in(remote)
-        if len(deleted) >= _HANDFUL and len(deleted) * 2 > files:
-            return f"{len(deleted)} of {files} files would be deleted, more than half"
+        gone = len(deleted) + len(self._deleted)
+        files = _files_in(remote) + len(self._deleted)
+        if gone >= _HANDFUL and gone * 2 > files:
+            within = " within a minute" if self._deleted else ""
+            return f"{gone} of {files} files would be deleted{within}, more than half"
         return ""
 
 

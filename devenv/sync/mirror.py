@@ -117,7 +117,7 @@ class Mirror:
             if young is not None:
                 waiting.append(young)
                 found = changes(local, self.remote)
-        held = self._guard.check(found, local, self.remote, scan.roots)
+        held = self._guard.check(found, local, self.remote, scan.roots, now)
         if held is not None:
             local = keep(local, self.remote, held.paths)
             found = changes(local, self.remote)
@@ -138,9 +138,11 @@ class Mirror:
             waiting.append(_CHANGED_SECONDS)
         refused = [ack for ack in failed if ack.reason != "changed"]
         waiting += self._note_refusals(refused, local, now)
+        not_done = {ack.path for ack in failed}
+        if batches:
+            self._guard.deleted({c.path for c in found if c.change == "deleted"} - not_done, now)
         if held is None and not failed and not waiting:
             self._guard.carried_out(scan.roots)
-        not_done = {ack.path for ack in failed}
         return Outcome(
             done=tuple(c for c in found if c.path not in not_done and c.previous not in not_done) if batches else (),
             failed=tuple(refused),

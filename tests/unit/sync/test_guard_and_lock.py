@@ -60,6 +60,36 @@ def test_another_folder_in_its_place_is_asked_about_until_it_is_trusted() -> Non
     assert check(fewer, all_of_it, {"dags": (1, 2)}, guard) is None
 
 
+def test_deletes_in_pieces_are_counted_together() -> None:
+    """3,000 files removed by `rm -r` were seen in batches each under half: 1,750 were gone before the guard held."""
+    guard = Guard([Root("dags", Path("/project/dags"))])
+    remote = many(3_000)
+    moment = 0.0
+    while remote:
+        local = dict(list(remote.items())[400:])
+        moment += 2.0
+        held = guard.check(changes(local, remote), local, remote, HERE, moment)
+        if held is not None:
+            break
+        guard.deleted(set(remote) - set(local), moment)
+        guard.carried_out(HERE)
+        remote = local
+    assert len(remote) >= 1_500
+    assert held is not None
+    assert held.reason == "1600 of 3000 files would be deleted within a minute, more than half"
+    guard.confirm(held.paths)
+    assert guard.check(changes(local, remote), local, remote, HERE, moment) is None
+
+
+def test_deletes_of_long_ago_and_files_that_came_back_do_not_count() -> None:
+    guard = Guard([Root("dags", Path("/project/dags"))])
+    for moment in (0.0, 100.0, 130.0):
+        assert guard.check(changes(many(6), many(10)), many(6), many(10), HERE, moment) is None
+        guard.deleted(set(many(10)) - set(many(6)), moment)
+        guard.carried_out(HERE)
+        assert guard.check([], many(10), many(6), HERE, moment + 1.0) is None  # a branch that was left and taken again
+
+
 def test_a_yes_counts_for_these_files_only() -> None:
     guard = Guard([Root("dags", Path("/project/dags"))])
     held = check(many(4), many(10), HERE, guard)
