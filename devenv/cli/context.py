@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from devenv.project import Project
 
 
+_STOPPING_SECONDS = 15.0
+_ENDING_SECONDS = 4.0
+_LOOK_SECONDS = 0.3
 _session: ContextVar[Session] = ContextVar("session")
 _made: list[Console] = []
 """The console of the current run; at most one. Not in a `ContextVar`, which other threads do not see."""
@@ -115,11 +119,20 @@ def stopped_instead_of(error: DevenvError) -> DevenvError | None:
 
     if not error.of_silence or not _backends:
         return None
+    clock = session().environment.monotonic
+    began = clock()
     try:
-        state = _backends[0].status().state
+        while True:
+            status = _backends[0].status()
+            if status.state in ("stopped", "missing"):
+                return EnvironmentStopped(status.state)
+            # `devenv down` ends one part after the other; each counts as running until its last process has ended.
+            stopping = any(component.health == "stopped" for component in status.components)
+            if clock() - began >= (_STOPPING_SECONDS if stopping else _ENDING_SECONDS):
+                return None
+            time.sleep(_LOOK_SECONDS)
     except DevenvError:
         return None
-    return EnvironmentStopped(state) if state in ("stopped", "missing") else None
 
 
 def reporter_from() -> Reporter:

@@ -46,11 +46,7 @@ def watch(project: Project, backend: Backend, *, yes: bool, take_over: bool = Fa
     try:
         watching.watch(project, backend, out.report, _asker(yes=yes), take_over=take_over)
     except KeyboardInterrupt:
-        if backend.name == "local" and backend.status().state == "stopped":
-            # It was started by this `devenv up` in the foreground, and ends with it.
-            out.report(Notice("info", "the watch has ended, and Airflow with it", "devenv up"))
-        else:
-            out.report(Notice("info", "the watch has ended; Airflow keeps running", "devenv watch, or devenv down"))
+        out.report(Notice("info", "the watch has ended; Airflow keeps running", "devenv watch, or devenv down"))
         raise
 
 

@@ -278,7 +278,7 @@ class Renderer:
                 Text(f"○ connection lost ({lost.reason or 'no reason given'}), trying again{attempt}", "yellow")
             )
         line = Text.assemble(("● ", "red" if broken else "green"), ("watching ", "dim"), (event.folder, "bold"))
-        line.append("  Ctrl-C stops the watch", "dim")
+        line.append("  Ctrl-C stops the watch, not Airflow", "dim")
         return self._cut(line)
 
     # -- errors and logs

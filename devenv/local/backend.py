@@ -154,10 +154,8 @@ class LocalBackend:
 
     @contextmanager
     def during_watch(self, report: Reporter) -> Iterator[None]:
-        """Holds the environment that this process started: when the watch ends, so does Airflow. Tells of crashes."""
-        session = self._session
-        session.hold()
-        listener = SupervisorClient.connect(session.places.data)
+        """Tells of crashes; the environment outlives the watch, as in a cluster."""
+        listener = SupervisorClient.connect(self._session.places.data)
         if listener is not None:
             threading.Thread(target=listener.listen, args=(_Crashes(report).told,), daemon=True).start()
         try:
@@ -165,10 +163,6 @@ class LocalBackend:
         finally:
             if listener is not None:
                 listener.close()
-            client = session.client() if session.started_here else None
-            if client is not None:
-                report(Notice("info", "ending Airflow, Vault and Postgres"))
-                client.stop(lambda _name: None)
 
     def reconcile(self, report: Reporter) -> None:
         """Installs a changed `requirements.txt` beside the running environment, then starts Airflow again from it."""

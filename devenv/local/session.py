@@ -169,8 +169,3 @@ class LocalSession:
         """From now on the environment goes on without this run of devenv."""
         if self._client is not None and self.started_here:
             self._client.release()
-
-    def hold(self) -> None:
-        """Takes `release_supervisor` back."""
-        if self._client is not None and self.started_here:
-            self._client.hold()

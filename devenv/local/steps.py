@@ -369,7 +369,7 @@ class StartAirflow(LocalStep):
 
 
 class LetGo(LocalStep):
-    """The environment no longer ends with this process; a watch in the foreground takes that back."""
+    """The environment no longer ends with this process: it goes on until `devenv down`."""
 
     name = "let-go"
     title = "Leave it running"

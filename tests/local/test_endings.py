@@ -15,11 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devenv.boot.runner import run_steps
 from devenv.errors import DevenvError
 from devenv.events import Notice
 from devenv.local import postgres
 from devenv.local import session as local_session
 from devenv.local.session import LocalSession
+from devenv.sync.lock import holder
 
 from .conftest import HELLO, World, eventually, is_healthy, left, world
 
@@ -64,14 +66,25 @@ def family(made: World, driver: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_devenv_ends_and_so_does_everything_it_started(shop: World, ending: signal.Signals) -> None:
+def test_the_watch_ends_and_the_environment_goes_on(shop: World, ending: signal.Signals) -> None:
     with driven(shop, "watching") as driver:
         eventually(lambda: shop.backend().airflow().dags())
-        eventually(lambda: len(family(shop, driver)) > 10)
-        processes = family(shop, driver)
         driver.send_signal(ending)
         code = driver.wait(120)
     assert code == (130 if ending == signal.SIGINT else -ending)
+    assert holder(shop.project.state_folder) is None
+    assert shop.backend().status().state == "up"
+    processes = shop.processes()
+    run_steps(shop.backend().down_steps(), shop.events.append)
+    eventually(lambda: not left(processes))
+
+
+def test_up_that_is_killed_before_all_runs_leaves_nothing(shop: World) -> None:
+    with driven(shop, "airflow") as driver:
+        eventually(lambda: len(family(shop, driver)) > 3)
+        processes = family(shop, driver)
+        driver.kill()
+        driver.wait(120)
     eventually(lambda: not left(processes))
     assert shop.backend().status().state == "stopped"
 
