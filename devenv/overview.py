@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import RunUnknown
+from devenv.airflow.client import RunUnknown, dag_path
 from devenv.errors import DevenvError
+from devenv.record import broken_now
 from devenv.sync.lock import Holder, holder
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
     from devenv.vault.staleness import StalePod
+    from devenv.verdict import Verdict
 
 _RUNS = 5
 _TASKS = 10
@@ -59,6 +61,7 @@ class Overview:
         stale: pods (or local processes) that run with secrets which have changed since, and which.
         listed: the DAGs themselves.
         troubles: tasks of the latest runs that do not run, or were ended from outside.
+        judged: files that the watch holds for broken, and the scheduler does not.
     """
 
     status: EnvironmentStatus
@@ -71,6 +74,7 @@ class Overview:
     stale: tuple[StalePod, ...] = ()
     listed: tuple[Dag, ...] = ()
     troubles: tuple[TaskTrouble, ...] = ()
+    judged: tuple[Verdict, ...] = ()
 
 
 def look(project: Project, backend: Backend) -> Overview:
@@ -97,6 +101,7 @@ def look(project: Project, backend: Backend) -> Overview:
         except DevenvError as error:
             silent = error.message
         dags, broken, runs, heartbeats = answers
+        known = {dag_path(problem.file) for problem in broken}
         return Overview(
             status=status.result(),
             watcher=holder(project.state_folder),
@@ -108,6 +113,7 @@ def look(project: Project, backend: Backend) -> Overview:
             stale=tuple(stale.result()),
             listed=tuple(dags),
             troubles=troubles,
+            judged=tuple(verdict for verdict in broken_now(project) if verdict.file not in known),
         )
 
 

@@ -90,6 +90,11 @@ class Verdict:
     parsed_at: float = field(default=0.0, compare=False)
 
     @property
+    def reason(self) -> str:
+        """The first line of the first error; "" where there is none."""
+        return next((one.message.partition("\n")[0] for one in self.problems if one.severity == "error"), "")
+
+    @property
     def ok(self) -> bool:
         """True when no problem is an error."""
         return not any(problem.severity == "error" for problem in self.problems)

@@ -24,9 +24,13 @@ def command(
     from rich.text import Text
 
     from devenv.airflow.client import dag_path, last_line
+    from devenv.record import broken_now
 
-    client = backend_from(project_from()).airflow()
+    project = project_from()
+    client = backend_from(project).airflow()
     problems = client.import_errors()
+    known = {dag_path(problem.file) for problem in problems}
+    judged = [verdict for verdict in broken_now(project) if verdict.file not in known]
     dags = () if broken else client.dags()
     last = {run.dag_id: run for run in reversed(client.runs(limit=100))} if dags else {}
     out, now = console(), session().environment.now()
@@ -48,6 +52,8 @@ def command(
         )
     for problem in problems:
         out.record("import_error", {"file": problem.file, "trace": problem.trace, "at": problem.at})
+    for verdict in judged:
+        out.record("verdict", verdict.to_json())
     rows = []
     for dag in dags:
         run = last.get(dag.dag_id)
@@ -64,11 +70,11 @@ def command(
             )
         )
     out.table(("dag", "state", "schedule", "last run", "next"), rows)
-    if problems:
-        out.print(*([""] if rows else []), Text("files that do not parse", "bold red"))
-        for problem in problems:
-            file = dag_path(problem.file)
-            file = out.shown.path(file) if out.shown is not None else file
-            out.print(Text.assemble("  ", file, (f"  {last_line(problem.trace)}", "dim")))
-    if not dags and not problems:
+    if problems or judged:
+        out.print(*([""] if rows else []), Text("files that are broken", "bold red"))
+        told = [(dag_path(problem.file), last_line(problem.trace)) for problem in problems]
+        for file, reason in [*told, *((verdict.file, verdict.reason) for verdict in judged)]:
+            named = out.shown.path(file) if out.shown is not None else file
+            out.print(Text.assemble("  ", named, (f"  {reason}", "dim")))
+    if not dags and not problems and not judged:
         out.print("no DAG" if not broken else "every file parses")

@@ -126,6 +126,11 @@ def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
             Text.assemble("  ", (named(dag_path(problem.file)), "bold"), f"  {last_line(problem.trace)}")
             for problem in overview.broken
         ]
+    if overview.judged:
+        shown += ["", Text(f"{plural(len(overview.judged), 'file')} that only devenv holds for broken:", "red")]
+        shown += [
+            Text.assemble("  ", (named(verdict.file), "bold"), f"  {verdict.reason}") for verdict in overview.judged
+        ]
     rows = [
         (
             run.dag_id,

@@ -94,7 +94,7 @@ def _ask_watch(project: Project, pid: int) -> None:
         SyncInterrupted: it has lost the volume, and is trying to reach it again.
     """
     from devenv.journal import JournalReader, journal_file
-    from devenv.ui.record import Record
+    from devenv.record import Record
 
     record = Record()
     for line in JournalReader(journal_file(project.state_folder)).fresh()[1]:

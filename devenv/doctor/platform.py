@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped, warning
+from devenv.record import broken_now
 from devenv.vault import layout
 from devenv.vault.client import explained
 from devenv.vault.store import SecretStore
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from devenv.airflow.client import AirflowClient
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
+    from devenv.verdict import Verdict
 
 Restart = Callable[[str], Fix | None]
 """What makes a component start again, None where `--fix` cannot."""
@@ -52,7 +54,9 @@ def checks(project: Project, backend: Backend, restart: Restart, *, before: tupl
         )
     found += [
         Check("release", "Release", lambda: release(airflow(), project.settings.airflow.version), needs=("webserver",)),
-        Check("dag-files", "DAG files", lambda: dag_files(airflow()), needs=("database", "release")),
+        Check(
+            "dag-files", "DAG files", lambda: dag_files(airflow(), broken_now(project)), needs=("database", "release")
+        ),
     ]
     return found
 
@@ -150,15 +154,17 @@ def release(client: AirflowClient, wanted: str) -> Finding:
     return ok(running)
 
 
-def dag_files(client: AirflowClient) -> Finding:
-    """The scheduler can parse every file."""
-    problems = client.import_errors()
-    if problems:
-        from devenv.airflow.client import dag_path, last_line
+def dag_files(client: AirflowClient, judged: Sequence[Verdict] = ()) -> Finding:
+    """The scheduler can parse every file, and the watch holds none for broken."""
+    from devenv.airflow.client import dag_path, last_line
 
-        lines = [f"{dag_path(problem.file)}: {last_line(problem.trace)}" for problem in problems]
+    found = {dag_path(problem.file): last_line(problem.trace) for problem in client.import_errors()}
+    for verdict in judged:
+        found.setdefault(verdict.file, verdict.reason)
+    if found:
+        lines = [f"{file}: {reason}" for file, reason in sorted(found.items())]
         return warning(
-            f"{len(problems)} do not parse, the first is {lines[0]}",
+            f"{len(lines)} are broken, the first is {lines[0]}",
             "devenv dags --broken",
             detail="\n".join(lines[1:]),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import time
 from collections import Counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 _TASK_FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_POD_LINES = 100
+"""How many lines of a running task's pod Airflow reads (RUNNING_POD_LOG_LINES of its KubernetesExecutor, 2.7)."""
 _SETTLED_LOOKS = 2
 """A log of a try that ended is whole when so many looks in a row see the same."""
 _TRY_FINISHED = _TASK_FINISHED | {"up_for_retry", "up_for_reschedule"}
@@ -156,7 +159,8 @@ class _Followed:
 
     Airflow's token for what comes next counts characters, of the file and the pod's output while a task runs, and of
     the file alone afterwards (airflow.utils.log.file_task_handler, 2.7), so lines would be lost: the whole is read
-    each time, and compared.
+    each time, and compared. Of the pod's output it reads the last 100 lines, after the file: of a task that writes more
+    than that meanwhile, some are in neither, until the next look.
     """
 
     def __init__(self) -> None:
@@ -172,13 +176,18 @@ class _Followed:
             lines: the whole log as it is now.
             finished: the try is; what it wrote last arrives a moment later.
         """
+        lines = [line for line in lines if not line.text.startswith("*** ")]  # where the log was found
+        pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._last, lines, strict=False))
+        settled = sum(1 for _pair in pairs)
         self._same = self._same + 1 if lines == self._last else 0
         self._last = lines
         self.complete = finished and self._same >= _SETTLED_LOOKS
-        known = [line for line in lines if not line.text.startswith("*** ")]  # where the log was found
-        seen: Counter[str] = Counter()
         # The last line may be only the first half of one.
-        for line in known if self.complete or self._same else known[:-1]:
+        whole = lines if self.complete or self._same else lines[:-1]
+        if not finished and len(whole) - sum(self._shown.values()) >= _POD_LINES:
+            whole = lines[:settled]
+        seen: Counter[str] = Counter()
+        for line in whole:
             seen[line.text] += 1
             # While the task runs, a line may stand there twice, from the file and from the pod's output.
             written = seen[line.text] if finished or not line.time else 1

@@ -19,9 +19,9 @@ from devenv.errors import DevenvError
 from devenv.journal import JournalReader, journal_file
 from devenv.logs.scrub import Scrubber
 from devenv.overview import Overview, look
+from devenv.record import FileState, Record
 from devenv.sync.lock import holder
 from devenv.sync.shown import Shown
-from devenv.ui.record import FileState, Record
 from devenv.verdict import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Feed:
         with self._knowledge:
             self._overview = overview
         told = dataclasses.asdict(overview)
-        for name in ("listed", "broken", "watcher"):
+        for name in ("listed", "broken", "judged", "watcher"):
             told.pop(name)
         self._show("environment", {**told.pop("status"), **told})
         self._show_files()

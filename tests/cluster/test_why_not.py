@@ -89,7 +89,7 @@ def dag_file(program: Program, dag_id: str, text: str) -> Iterator[None]:
         finally:
             path.unlink()
             watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == f"dags/{dag_id}.py")
-    program.run("airflow", "dags", "delete", "--yes", dag_id)
+    program.run("airflow", "dags", "delete", "--yes", dag_id, code=None)  # it may still run
 
 
 @pytest.mark.parametrize("dag_id", STUCK)
@@ -185,8 +185,10 @@ def test_what_only_devenv_knows_is_not_repaired_by_the_scheduler(main_job: Progr
         watch.verdict("dags/twin_copy.py", ok=False)
         watch.verdict("dags/twin.py", ok=False)
         watch.parsed("dags/twin_copy.py")
-        broken = {line.data["file"] for line in main_job.json("dags", "--broken", code=None) if "file" in line.data}
+        broken = {line.data["file"] for line in main_job.json("dags", "--broken") if "file" in line.data}
         assert {"dags/twin.py", "dags/twin_copy.py"} <= broken
+        (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
+        assert {verdict["file"] for verdict in status["judged"]} == {"dags/twin.py", "dags/twin_copy.py"}
         second.unlink()
         assert watch.verdict("dags/twin.py", ok=True)["dag_ids"] == ["twin"]
         first.unlink()
@@ -202,7 +204,7 @@ def test_folders_of_the_dag_folders_name_keep_their_paths(main_job: Program, dep
             path.parent.mkdir(parents=True)
             path.write_text(f"import {team}.nothing_here\nfrom airflow import DAG\n")
             watch.verdict(f"dags/teams/{team}/dags/daily.py", ok=False)
-        watch.verdict("dags/teams/search/dags/daily.py", ok=False, speaker="scheduler")
+        watch.parsed("dags/teams/search/dags/daily.py")
         listed = main_job.run("dags", "--broken", code=None)
         assert "dags/teams/billing/dags/daily.py" in listed
         assert "dags/teams/search/dags/daily.py" in listed
@@ -238,8 +240,7 @@ def test_a_file_on_which_the_scheduler_ends_is_named(main_job: Program, deployed
         assert problem["rule"] == "invalid-executor-config"
         listed = "SELECT 1 FROM serialized_dag WHERE dag_id = 'odd_function'"
         deployed.until(lambda: bool(deployed.sql(listed)), "odd_function is parsed")
-        main_job.run("airflow", "dags", "unpause", "odd_function")
-        main_job.run("airflow", "dags", "trigger", "odd_function")
+        main_job.run("run", "odd_function", code=None)  # over the API, which reads what the scheduler cannot: HTTP 500
         told = watch.until(
             lambda line: line.type == "devenv.notice" and "the scheduler ends on" in line.data["message"]
         )

@@ -45,3 +45,12 @@ def test_what_comes_after_the_end_is_shown() -> None:
     assert shown(one, "a", "Marking task as FAILED", finished=True) == ["a"]
     assert shown(one, "a", "Marking task as FAILED", finished=True) == ["Marking task as FAILED"]
     assert not one.complete
+
+
+def test_lines_between_the_file_and_the_last_hundred_of_the_pod_are_waited_for() -> None:
+    """A task of 10,000 lines: five stood in neither at one look, and were shown after the ones that followed them."""
+    one = _Followed()
+    names = [f"[12:00:00] line {number}" for number in range(600)]
+    looks = [names[:60], [*names[:200], *names[205:305]], [*names[:400], *names[400:500]], names, names, names]
+    seen = [line for at, look in enumerate(looks) for line in shown(one, *look, finished=at > 2)]
+    assert seen == names

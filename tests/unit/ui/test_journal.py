@@ -17,7 +17,7 @@ from devenv.events import (
     WatchStarted,
 )
 from devenv.journal import Journal, JournalReader, files_that_make, journal_file
-from devenv.ui.record import Record
+from devenv.record import Record
 from devenv.verdict import Problem, Verdict
 
 STARTED = WatchStarted("dags", 2, "agent", "inotify", 0.1)

@@ -1,11 +1,11 @@
-"""A watch's journal as what a page shows: each DAG file as it is, each save with how long its parts took."""
+"""What a watch's journal adds up to: each DAG file as it is, each save with how long its parts took."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devenv.events import (
     TYPES,
@@ -17,9 +17,13 @@ from devenv.events import (
     VerdictReached,
     WatchStarted,
 )
-from devenv.journal import Line
+from devenv.journal import JournalReader, Line, journal_file
+from devenv.sync.lock import holder
 from devenv.sync.shown import Shown
 from devenv.verdict import Verdict
+
+if TYPE_CHECKING:
+    from devenv.project import Project
 
 SAVES_LIMIT = 200
 
@@ -125,3 +129,17 @@ def _state(said: Mapping[str, tuple[float, Verdict]]) -> FileState:
     agree = [(speaker, other) for speaker, (_, other) in said.items() if other.ok == newest.ok]
     best = next((other for speaker, other in agree if speaker == "agent"), newest)
     return FileState(best, at, tuple(sorted(speaker for speaker, _ in agree)))
+
+
+def broken_now(project: Project) -> list[Verdict]:
+    """The files that the watch which runs holds for broken, sorted; none where nothing watches.
+
+    The scheduler does not know all of them: two files that make one DAG, or a policy of the project, are devenv's own.
+    """
+    if holder(project.state_folder) is None:
+        return []
+    record = Record()
+    for line in JournalReader(journal_file(project.state_folder)).fresh()[1]:
+        record.take(line)
+    found = [state.verdict for state in record.files().values() if not state.verdict.ok]
+    return sorted(found, key=lambda verdict: verdict.file)
