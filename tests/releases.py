@@ -10,6 +10,7 @@ fails does not end the others; the exit code is 1 then. Packages come from the i
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,20 @@ def hello():
 
 
 hello()
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False)
+def writes():
+    @task
+    def load():
+        for number in range(10_000):
+            print("line", number)
+        raise ValueError("row 10000 has no key")
+
+    load()
+
+
+writes()
 """
 
 
@@ -98,6 +113,7 @@ def day(release: str) -> Outcome:
             step("check", lambda: program.run("check"))
             step("run", lambda: program.run("run", "hello", "--wait", seconds=300))
             step("logs", lambda: _has(program.run("logs", "hello", "say"), "hello from the task"))
+            step("run --logs", lambda: _has_every_line(program.run("run", "writes", "--logs", code=1, seconds=300)))
             step("test", lambda: _has(program.run("test", "hello", seconds=300), "hello passed"))
             step("rerun", lambda: program.run("rerun", "hello", "say", seconds=300))
             dates = ("--from", "2026-01-01", "--to", "2026-01-02")
@@ -113,6 +129,12 @@ def _has(text: str, words: str) -> None:
     assert words in text, text
 
 
+def _has_every_line(text: str) -> None:
+    numbers = [int(number) for number in re.findall(r"line (\d+)$", text, re.MULTILINE)]
+    assert numbers == list(range(10_000)), f"{len(numbers)} lines"
+    _has(text, "ValueError: row 10000 has no key")
+
+
 def saves(program: Program) -> list[float]:
     """Milliseconds from a save to its verdict; one more save breaks the DAG, and one repairs it."""
     file = program.folder / "dags" / "hello.py"
@@ -123,7 +145,7 @@ def saves(program: Program) -> list[float]:
             file.write_text(DAG.replace("version 0", f"version {number}"))
             found.append(float(watch.verdict("dags/hello.py", ok=True)["milliseconds_since_save"]))
             time.sleep(0.5)
-        file.write_text(DAG.replace("say()\n\n\n", "say(\n\n\n"))
+        file.write_text(DAG.replace("    say()\n", "    say(\n"))
         watch.verdict("dags/hello.py", ok=False)
         file.write_text(DAG)
         watch.verdict("dags/hello.py", ok=True)
@@ -137,8 +159,9 @@ def page(outcomes: list[Outcome]) -> str:
     rows = "\n".join(outcome.row() for outcome in outcomes)
     return f"""# Releases that were tried
 
-Written by `make test-releases`, which takes each release through `up`, `down`, `up`, `check`, `run`, `logs`, `test`,
-`rerun`, `backfill`, {SAVES} saves, a broken save and its repair, `status` and `destroy` on the local backend.
+Written by `make test-releases`, which takes each release through `up`, `down`, `up`, `check`, `run`, `logs`, a run that
+writes 10,000 lines and fails while it is followed, `test`, `rerun`, `backfill`, {SAVES} saves, a broken save and its
+repair, `status` and `destroy` on the local backend.
 
 Commit {commit}, {time.strftime("%Y-%m-%d")}, Python {sys.version.split()[0]}, {os.cpu_count()} cores. The first `up`
 installs the release, from uv's cache where that has it.

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -250,3 +251,55 @@ def test_a_file_on_which_the_scheduler_ends_is_named(main_job: Program, deployed
     deployed.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=scheduler")
     deployed.kubectl("wait", "--for=condition=Available", "deploy/scheduler", "--timeout=300s")
     main_job.run("airflow", "dags", "delete", "--yes", "odd_function")
+
+
+def test_an_executor_config_that_is_no_pod_is_an_error_at_the_save(main_job: Program) -> None:
+    """apache/airflow#67643, #14182"""
+    path = main_job.folder / "dags" / "a_dict_for_a_pod.py"
+    with main_job.watching() as watch:
+        path.write_text(f'{HEAD}\nmake("a_dict_for_a_pod", {{"spec": {{}}}})\n')
+        (problem,) = watch.verdict("dags/a_dict_for_a_pod.py", ok=False)["problems"]
+        assert problem["rule"] == "invalid-executor-config"
+        assert "dict" in problem["message"]
+        path.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and "a_dict" in line.data["path"])
+
+
+def test_a_virtual_environment_in_the_dag_folder_is_left_out_and_named(main_job: Program, deployed: Deployed) -> None:
+    """lightdash/lightdash#26594, tilt-dev/tilt#5651"""
+    venv = main_job.folder / "dags" / "venv"
+    (venv / "lib").mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (venv / "lib" / "module.py").write_text("from airflow import DAG\n")
+    with main_job.watching() as watch:
+        skipped = [line.data for line in watch.seen if line.type == "devenv.file.skipped"]
+        assert [(each["path"], "virtual environment" in each["reason"]) for each in skipped] == [("dags/venv", True)]
+    assert "venv" not in deployed.run("ls", "/opt/airflow/dags")
+    shutil.rmtree(venv)
+
+
+def test_a_dag_folder_that_is_a_link_is_followed_where_it_points_now(main_job: Program, tmp_path: Path) -> None:
+    """kubernetes/git-sync#799, #314: a checkout is swapped by pointing a link elsewhere."""
+    dags = main_job.folder / "dags"
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(dags, first)
+    shutil.copytree(dags, second)
+    dags.rename(main_job.folder / "dags.kept")
+    try:
+        dags.symlink_to(first)
+        with main_job.watching("watch", "--yes") as watch:
+            watch.verdict("dags/taskflow_example.py", ok=True)
+            dags.unlink()
+            dags.symlink_to(second)
+            path = second / "swapped.py"
+            path.write_text(TWIN.replace("twin", "swapped"))
+            watch.verdict("dags/swapped.py", ok=True)
+            path.write_text(TWIN.replace("twin", "swapped") + "\n")
+            saved = watch.until(lambda line: line.type == "devenv.file.synced" and line.data["change"] == "changed")
+            assert saved.data["path"] == "dags/swapped.py"
+            path.unlink()
+            watch.until(lambda line: line.type == "devenv.verdict.cleared" and "swapped" in line.data["path"])
+    finally:
+        dags.unlink()
+        (main_job.folder / "dags.kept").rename(dags)
+    main_job.run("sync", "--yes")
