@@ -56,7 +56,7 @@ class Lab:
         self._release: Optional[Release] = None
         self._bag: Any = None
         self._folder = ""
-        self._count = 0
+        self._private: Optional[PrivateDatabase] = None
 
     @property
     def release(self) -> Release:
@@ -169,21 +169,16 @@ class Lab:
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[None]:
-        """A database with the release's tables, for one run."""
-        if not self._folder:
+        """A database with the release's tables, for one run; empty again afterwards."""
+        if self._private is None:
             self._folder = tempfile.mkdtemp(prefix="devenv-pytest-")
-            make_template(self._template)
-        self._count += 1
-        path = os.path.join(self._folder, f"run-{self._count}.db")
-        PrivateDatabase(self._template, path, "")
+            template = os.path.join(self._folder, "template.db")
+            make_template(template)
+            self._private = PrivateDatabase(template, os.path.join(self._folder, "runs.db"), "")
         try:
             yield
         finally:
-            os.unlink(path)
-
-    @property
-    def _template(self) -> str:
-        return os.path.join(self._folder, "template.db")
+            self._private.empty()
 
 
 def _skip_exception() -> Any:
