@@ -167,6 +167,8 @@ def _common(layout: Layout, release: Release) -> Config:
         "fernet_key": "${FERNET_KEY}",
         "load_examples": False,
         "dags_are_paused_at_creation": True,
+        # The button of a dev environment's page; 2.7 disables it by default.
+        "test_connection": "Enabled",
         "parallelism": 64,
         "max_active_tasks_per_dag": 16,
         # A pod's name, and no question to DNS at each heartbeat and probe.

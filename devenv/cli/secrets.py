@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -209,6 +210,55 @@ def keep() -> None:
         console().record("secret.kept", {"path": path, "keys": list(keys)})
     said = f"kept {len(kept)}: they are in Vault again after its restart" if kept else "nothing is in Vault only"
     console().report(Notice("info", said))
+
+
+@app.command("test")
+def try_connection(
+    what: Annotated[Literal["connection"], typer.Argument(metavar="connection", help="connection.")],  # noqa: ARG001
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The connection.")],
+    *,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Give up after this long.", min=1.0)] = 30.0,
+) -> None:
+    """Tests a connection from where tasks run, with the hook of its type; exit code 1 when it does not work.
+
+    It is what Airflow's own button does, with the packages, the network and the secrets of a task.
+
+    Example:
+      devenv secrets test connection postgres_default
+    """
+    import threading
+
+    from devenv import dag_environment
+    from devenv.agent.tasks.request import ConnectionRequest
+    from devenv.logs.scrub import Scrubber
+    from devenv.tasks.model import ConnectionTested, RunEnded
+    from devenv.tasks.session import TaskSession
+    from devenv.vault.errors import ConnectionFails, SecretMissing
+
+    project = project_from()
+    backend = backend_from(project)
+    scrub = Scrubber(backend.known_secrets())
+    found, ended = None, None
+    with contextlib.closing(TaskSession(backend.task_runner(console().report))) as tasks:
+        late = threading.Timer(timeout, tasks.interrupt)
+        late.start()
+        try:
+            for event in tasks.run(ConnectionRequest(name, dag_environment.variables(project))):
+                found = event if isinstance(event, ConnectionTested) else found
+                ended = event if isinstance(event, RunEnded) else ended
+        finally:
+            late.cancel()
+    if found is None:
+        raise ConnectionFails(f"{name} gave no answer within {timeout:.0f} s", hint="devenv logs scheduler")
+    if not found.found:
+        raise SecretMissing(f"there is no connection {name}", hint=f"devenv secrets set connection {name}")
+    console().record("connection.tested", {"conn_id": name, "type": found.type, "works": found.works})
+    if not found.works:
+        said = scrub(found.message)
+        raise ConnectionFails(
+            f"{name} ({found.type}) does not work: {said}", hint="devenv secrets get connection " + name
+        )
+    console().print(f"{name} ({found.type}) works: {scrub(found.message)}")
 
 
 @app.command()

@@ -94,6 +94,23 @@ class InputWanted:
 
 
 @dataclass(frozen=True)
+class ConnectionTested:
+    """What a connection's hook says of it.
+
+    Attributes:
+        found: there is a connection of this name.
+        type: its type: `postgres`, `http` …
+        works: the other side answers, and lets it in.
+        message: the hook's, or the client library's.
+    """
+
+    found: bool
+    type: str
+    works: bool
+    message: str
+
+
+@dataclass(frozen=True)
 class RunRefused:
     """The run cannot begin.
 
@@ -120,4 +137,15 @@ class RunEnded:
     signal: str = ""
 
 
-RunEvent = Printed | DagFound | RunMade | TaskBegan | TaskEnded | DebuggerWaits | InputWanted | RunRefused | RunEnded
+RunEvent = (
+    Printed
+    | DagFound
+    | RunMade
+    | TaskBegan
+    | TaskEnded
+    | DebuggerWaits
+    | InputWanted
+    | ConnectionTested
+    | RunRefused
+    | RunEnded
+)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from devenv.agent import frames
 from devenv.agent.frames import Decoder, Frame, FrameError
-from devenv.agent.tasks.request import PytestRequest, Request
+from devenv.agent.tasks.request import ConnectionRequest, PytestRequest, Request
 from devenv.agent_program import program, sent
 from devenv.duplex import DuplexClosed
 from devenv.foreign_text import clean
 from devenv.tasks.errors import TaskProcessFailed
 from devenv.tasks.model import (
+    ConnectionTested,
     DagFound,
     DebuggerWaits,
     InputWanted,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from devenv.backends.base import TaskRunner
 
 _NAMES_LIMIT = 200
+_KINDS = {Request: "run", PytestRequest: "pytest", ConnectionRequest: "connection"}
 _CHUNK = 524_288
 
 
@@ -63,14 +65,14 @@ class TaskSession:
             raise _failed(clean(first.fields.get("message", ""), 4_000))
         self._packages: dict[str, str] = dict(first.fields.get("packages") or {})
 
-    def run(self, request: Request | PytestRequest) -> Iterator[RunEvent]:
+    def run(self, request: Request | PytestRequest | ConnectionRequest) -> Iterator[RunEvent]:
         """What happens, until the run has ended; the last event is `RunEnded`.
 
         Raises:
             TaskProcessFailed: the process ended first.
         """
         try:
-            self._duplex.write(frames.encode("run" if isinstance(request, Request) else "pytest", request.encoded()))
+            self._duplex.write(frames.encode(_KINDS[type(request)], request.encoded()))
         except DuplexClosed as error:
             raise _failed(str(error)) from error
         yield from self.rest()
@@ -164,6 +166,11 @@ def _of_run(raw: Mapping[str, Any]) -> RunEvent | None:
         return RunMade(clean(raw.get("run_id", ""), 250), bool(raw.get("existing")), bool(raw.get("bare")))
     if kind == "debugger":
         return DebuggerWaits(_number(raw.get("port"), 0))
+    if kind == "connection":
+        message = clean(raw.get("message", ""), 2_000)
+        return ConnectionTested(
+            bool(raw.get("found")), clean(raw.get("type", ""), 100), bool(raw.get("works")), message
+        )
     if kind == "input":
         return InputWanted()
     if kind == "started":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devenv.errors import ExitCode, MissingError, PlatformError, RefusedError, UsageError
+from devenv.errors import DevenvError, ExitCode, MissingError, PlatformError, RefusedError, UsageError
 
 
 class VaultUnreachable(PlatformError):
@@ -106,3 +106,12 @@ class ImportInvalid(UsageError):
 
     code = "DEVENV-611"
     exit_code = ExitCode.USAGE
+
+
+class ConnectionFails(DevenvError):
+    """A connection that `devenv secrets test` tested does not work; the message is that of its hook or client library.
+
+    It was tested from where tasks run: with their packages, their network and their secrets.
+    """
+
+    code = "DEVENV-612"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import socket
 import subprocess
 import threading
 import zipfile
@@ -15,12 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devenv.agent.tasks.request import PytestRequest, Request
+from devenv.agent.tasks.request import ConnectionRequest, PytestRequest, Request
 from devenv.agent_program import agent_command
 from devenv.backends.base import TaskRunner
 from devenv.environment import Environment
 from devenv.sync.targets.child import ChildDuplex
 from devenv.tasks.model import (
+    ConnectionTested,
     DebuggerWaits,
     InputWanted,
     Printed,
@@ -703,3 +705,19 @@ def test_pytest_alone_has_the_same_fixtures(runs: Runs, tmp_path: Path) -> None:
     )
     assert ("1 failed, 8 passed" in done.stdout, done.returncode) == (True, 1), done.stdout + done.stderr
     assert not list(tmp_path.glob("airflow*"))
+
+
+def test_a_connection_is_tested_by_its_hook(runs: Runs) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    variables = {"AIRFLOW_CONN_WAREHOUSE": f"postgres://me:secret@127.0.0.1:{port}/shop"}
+    with runs.session() as session:
+        *_, tested, ended = session.run(ConnectionRequest("warehouse", variables))
+    assert isinstance(tested, ConnectionTested)
+    assert (tested.found, tested.type, tested.works, ended) == (True, "postgres", False, RunEnded(1))
+    assert "refused" in tested.message
+    with runs.session() as session:
+        *_, unknown, _ended = session.run(ConnectionRequest("nobodys"))
+    assert isinstance(unknown, ConnectionTested)
+    assert not unknown.found

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple
+import traceback
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 from devenv.agent.forks import isolate, mark
 from devenv.agent.ignored import Patterns
@@ -72,6 +73,26 @@ class Warm(NamedTuple):
     carried: Carried
 
 
+def finish(events: Events, work: Callable[[], int]) -> None:
+    """Does the work of a run's process, and ends the process with its result, whatever happens.
+
+    Args:
+        events: told `broke` where it raises.
+        work: gives the exit code.
+    """
+    code = FAILED
+    try:
+        code = work()
+    except BaseException as error:
+        traceback.print_exc()
+        events.send("broke", message=f"{type(error).__name__}: {error}")
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
 def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
     """Runs what was asked for, and ends the process: 0, 1 when a task failed, 2 when it could not begin.
 
@@ -81,23 +102,25 @@ def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
         database: where this run's copy of the template goes.
         streams: to and from the laptop.
     """
-    release, places = warm.release, warm.places
     events = Events(streams.result)
-    code = FAILED
+    finish(events, lambda: _run(warm, request, database, streams, events))
+
+
+def _run(warm: Warm, request: Request, database: str, streams: Streams, events: Events) -> int:
+    release, places = warm.release, warm.places
+    os.environ.update(request.variables)
+    os.environ["AIRFLOW_TEST_MODE"] = "True"
+    if places.dag_folder not in sys.path:  # as in a task's process; a trigger is imported by its module's name
+        sys.path.append(places.dag_folder)
+    log_to_output(verbose=request.verbose)
+    if request.terminal:
+        offer_terminal(streams.typed, events)
+    private = PrivateDatabase(warm.template, database, warm.configured)
+    private.copy()
     try:
-        os.environ.update(request.variables)
-        os.environ["AIRFLOW_TEST_MODE"] = "True"
-        if places.dag_folder not in sys.path:  # as in a task's process; a trigger is imported by its module's name
-            sys.path.append(places.dag_folder)
-        log_to_output(verbose=request.verbose)
-        if request.terminal:
-            offer_terminal(streams.typed, events)
-        private = PrivateDatabase(warm.template, database, warm.configured)
-        private.copy()
         if request.debug:
             wait_for_editor(warm.carried.folders["debugpy"], request.debug_port, events)
-        finder = _Finder(release, places, request)
-        dag, bag, file = finder.find()
+        dag, bag, file = _Finder(release, places, request).find()
         events.send("dag", file=file)
 
         def explain(error: BaseException) -> Problem:
@@ -108,23 +131,12 @@ def live(warm: Warm, request: Request, database: str, streams: Streams) -> None:
 
         driver = driver_for(release, bag)
         with masked():
-            code = 0 if execute(driver, dag, request, private, events=events, explain=explain) else FAILED
+            return 0 if execute(driver, dag, request, private, events=events, explain=explain) else FAILED
     except Refusal as refusal:
         events.send("refused", reason=refusal.reason, message=str(refusal), **refusal.fields)
-        code = REFUSED
+        return REFUSED
     except Interrupted:
-        pass
-    except BaseException as error:
-        import traceback
-
-        traceback.print_exc()
-        events.send("broke", message=f"{type(error).__name__}: {error}")
-        code = FAILED
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        return FAILED
 
 
 class _Finder:

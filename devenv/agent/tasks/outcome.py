@@ -21,7 +21,8 @@ class Events:
 
         Kinds: `dag` (file), `run` (run_id, existing, bare), `started` (task_id, map_index), `finished` (state, seconds,
         xcoms, problem), `left_out` (task_id, map_index, state), `refused` (reason, message), `broke` (message),
-        `debugger` (port: an editor may attach), `input` (a line is wanted from the terminal).
+        `debugger` (port: an editor may attach), `input` (a line is wanted from the terminal),
+        `connection` (found, type, works, message).
         """
         data = json.dumps({"event": kind, **fields}, default=str).encode("utf-8", "replace") + b"\n"
         view = memoryview(data)

@@ -75,3 +75,16 @@ class PytestRequest(_Asked):
     folders: Mapping[str, str]
     arguments: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class ConnectionRequest(_Asked):
+    """What `devenv secrets test` asks.
+
+    Attributes:
+        conn_id: the connection.
+        variables: of the environment, set for this run.
+    """
+
+    conn_id: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -6,6 +6,7 @@ It speaks frames (`devenv.agent.frames`) with each connection. From the laptop:
     interrupt  as Ctrl-C in the run's terminal; a second one ends it at once
     typed      payload: a line, for a run that said `input`; empty: none will come
     pytest     payload: `devenv.agent.tasks.request.PytestRequest` → output, then ended
+    connection payload: `devenv.agent.tasks.request.ConnectionRequest` → event, then ended
     package    name, last; payload: the next bytes of its zip  → packages, once it is whole
 
 To the laptop: `ready` (release, python, packages: name → digest), `output` (payload: bytes of the run's output),
@@ -33,12 +34,13 @@ from devenv.agent.parse import load_release
 from devenv.agent.places import Places
 from devenv.agent.preload import Preload
 from devenv.agent.rehearsal import warm_up
+from devenv.agent.tasks import connection as connection_test
 from devenv.agent.tasks.carried import Carried
 from devenv.agent.tasks.life import Streams, Warm, begin, live
 from devenv.agent.tasks.log_output import route_structlog
 from devenv.agent.tasks.private_database import make_template
 from devenv.agent.tasks.rehearsal import rehearse
-from devenv.agent.tasks.request import PytestRequest, Request
+from devenv.agent.tasks.request import ConnectionRequest, PytestRequest, Request
 from devenv.agent.testing import life as testing
 from devenv.agent.warm_start import serve
 
@@ -193,6 +195,9 @@ class Server:
             self._start(connection, life, debugged=request.debug)
         elif frame.type == "pytest" and connection.run is None:
             self._start(connection, functools.partial(testing.live, self._warm, PytestRequest.of(frame.json())))
+        elif frame.type == "connection" and connection.run is None:
+            asked = ConnectionRequest.of(frame.json())
+            self._start(connection, functools.partial(connection_test.live, self._warm, asked))
         elif frame.type == "interrupt" and connection.run is not None:
             self._interrupt(connection.run)
         elif frame.type == "typed" and connection.run is not None:

@@ -7,10 +7,9 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
 from typing import Any
 
-from devenv.agent.tasks.life import FAILED, Streams, Warm
+from devenv.agent.tasks.life import Streams, Warm, finish
 from devenv.agent.tasks.outcome import Events
 from devenv.agent.tasks.private_database import PrivateDatabase
 from devenv.agent.tasks.request import PytestRequest
@@ -27,27 +26,21 @@ def live(warm: Warm, request: PytestRequest, database: str, streams: Streams) ->
         database: where this run's copy of the template goes, for code that asks for one outside of `run_task`.
         streams: to the laptop.
     """
-    code = FAILED
-    try:
-        os.environ.update(request.variables)
-        os.environ["DEVENV_DAG_FOLDER"] = request.folders[warm.places.dags]
-        os.chdir(request.folder)
-        here = {warm.places.folders[root]: folder for root, folder in request.folders.items()}
-        sys.path[:] = [here.get(path, path) for path in sys.path]  # the project itself, not its copy
-        sys.path.insert(0, request.folder)
-        _find_pytest(warm.carried.folders["pytest"])
-        _leave_vault_out()
-        PrivateDatabase(warm.template, database, "")
-        pytest: Any = importlib.import_module("pytest")
-        code = int(pytest.main(["-p", _PLUGIN, *request.arguments]))
-    except BaseException as error:
-        traceback.print_exc()
-        Events(streams.result).send("broke", message=f"{type(error).__name__}: {error}")
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+    finish(Events(streams.result), lambda: _run(warm, request, database))
+
+
+def _run(warm: Warm, request: PytestRequest, database: str) -> int:
+    os.environ.update(request.variables)
+    os.environ["DEVENV_DAG_FOLDER"] = request.folders[warm.places.dags]
+    os.chdir(request.folder)
+    here = {warm.places.folders[root]: folder for root, folder in request.folders.items()}
+    sys.path[:] = [here.get(path, path) for path in sys.path]  # the project itself, not its copy
+    sys.path.insert(0, request.folder)
+    _find_pytest(warm.carried.folders["pytest"])
+    _leave_vault_out()
+    PrivateDatabase(warm.template, database, "")
+    pytest: Any = importlib.import_module("pytest")
+    return int(pytest.main(["-p", _PLUGIN, *request.arguments]))
 
 
 def _find_pytest(carried: str) -> None:
