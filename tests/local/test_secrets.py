@@ -197,3 +197,22 @@ def test_a_variable_under_another_key_is_not_said_to_be_missing(shop: Shop) -> N
     wanted = "secret/variables/wrong_key in Vault has no key 'value' (its keys: region)"
     eventually(lambda: wanted in told())
     path.unlink()
+
+
+def test_a_connection_is_tested_from_where_tasks_run(shop: Shop) -> None:
+    revealed = shop.program.run("secrets", "get", "postgres/airflow", "--reveal")
+    own = dict(re.findall(r"(POSTGRES_\w+)=['\"]?([^'\"\n]*)", revealed))
+    user, password, port = own["POSTGRES_USER"], own["POSTGRES_PASSWORD"], own["POSTGRES_PORT"]
+    place = f"127.0.0.1:{port}/{own['POSTGRES_DB']}"
+    shop.run("secrets", "set", "connection", "metadata", stdin=f"postgresql://{user}:{password}@{place}\n")
+    assert "metadata (postgres) works: " in shop.run("secrets", "test", "connection", "metadata")
+    shop.run("secrets", "set", "connection", "wrong", stdin=f"postgresql://{user}:guessed@{place}\n")
+    (failed,) = [
+        line for line in shop.program.json("secrets", "test", "connection", "wrong", code=1) if "code" in line.data
+    ]
+    assert failed.data["code"] == "DEVENV-612"
+    assert "password authentication failed" in failed.data["message"]
+    (unknown,) = shop.program.json("secrets", "test", "connection", "nobodys", code=2)
+    assert unknown.data["hint"] == "devenv secrets set connection nobodys"
+    for name in ("metadata", "wrong"):
+        shop.run("secrets", "rm", "connection", name)
