@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
+from devenv.airflow.releases import Release
 from devenv.airflow.rest import AirflowRefused, NotFound, RestSession
 from devenv.airflow.task_log import LogChunk, read_2, read_3
 from devenv.errors import DevenvError, ExitCode, TimedOut
@@ -198,7 +199,7 @@ class AirflowClient:
         """
         self.base_url = base_url.rstrip("/")
         self.release = release
-        self.major = 2 if release.startswith("2.") else 3
+        self.major = 3 if Release(release).is_3 else 2
         self._rest = RestSession(base_url, credentials, major=self.major, kept=kept)
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ def examine(project: Project, to: str, report: Reporter) -> Upgrade:
         files, dags = len(after), {verdict.file: verdict.dag_ids for verdict in after}
         for verdict in baseline.without_known(after, baseline.counted(before)):
             found[verdict.file] += [problem for problem in verdict.problems if problem.severity != "info"]
-    if to.startswith("3") and now.startswith("2"):
+    if Release(to).is_3 and not Release(now).is_3:
         try:
             for file, problem in _moved(project):
                 found[file].append(problem)

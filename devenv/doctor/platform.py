@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from devenv.airflow.releases import Release
 from devenv.doctor.check import Check, Finding, Fix, failure, ok, skipped, warning
 from devenv.record import broken_now
 from devenv.vault import layout
@@ -40,7 +41,7 @@ def checks(project: Project, backend: Backend, restart: Restart, *, before: tupl
         Check("database", "Database", lambda: database(airflow(), restart("postgres")), needs=("webserver",)),
     ]
     for part, component in _HEARTBEATS.items():
-        if part == "dag_processor" and project.settings.airflow.version.startswith("2."):
+        if part == "dag_processor" and not Release(project.settings.airflow.version).is_3:
             continue
         found.append(
             Check(
