@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import RunUnknown, dag_path
+from devenv.airflow.client import RunUnknown
+from devenv.airflow.model import dag_path
 from devenv.errors import DevenvError
 from devenv.record import broken_now
 from devenv.sync.lock import Holder, holder
 
 if TYPE_CHECKING:
-    from devenv.airflow.client import AirflowClient, Dag, Heartbeat, ImportProblem, Run
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.model import Dag, Heartbeat, ImportProblem, Run
     from devenv.backends.base import Backend, EnvironmentStatus
     from devenv.project import Project
     from devenv.vault.staleness import StalePod

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 from rich.text import Text
 
-from devenv.airflow.client import Run
+from devenv.airflow.model import Run
 from devenv.backends.base import Component, EnvironmentStatus
 from devenv.cli.status import lines as status_lines
 from devenv.console.board import Judged, Save

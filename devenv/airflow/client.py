@@ -8,11 +8,27 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from devenv.airflow.model import (
+    Backfill,
+    Dag,
+    Heartbeat,
+    ImportProblem,
+    Run,
+    RunProgress,
+    TaskInstance,
+    dag_path,
+    last_line,
+    read_backfill,
+    read_dag,
+    read_run,
+    read_task_instance,
+    read_text,
+    read_time,
+)
 from devenv.airflow.releases import Release
 from devenv.airflow.rest import AirflowRefused, NotFound, RestSession
 from devenv.airflow.task_log import LogChunk, read_2, read_3
@@ -66,121 +82,6 @@ class BackfillRefused(DevenvError):
     exit_code = ExitCode.USAGE
 
 
-@dataclass(frozen=True)
-class Dag:
-    """A DAG as the scheduler knows it.
-
-    Attributes:
-        dag_id: its name.
-        file: the absolute path of its file where Airflow runs.
-        paused: whether the scheduler makes no runs of it.
-        broken: whether its file does not parse now; what is known is then an older version.
-        schedule: in a few words, "" for none.
-        next_run: when the next run is made, 0 for never.
-        owners, tags: as its author gave them.
-        parsed_at: when the scheduler parsed its file last, 0 when not known.
-    """
-
-    dag_id: str
-    file: str = ""
-    paused: bool = False
-    broken: bool = False
-    schedule: str = ""
-    next_run: float = 0.0
-    owners: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    parsed_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of a DAG; `start` and `end` are 0 until known, `logical` is 0 where the run has no logical date."""
-
-    dag_id: str
-    run_id: str
-    state: str
-    start: float = 0.0
-    end: float = 0.0
-    logical: float = 0.0
-
-    @property
-    def finished(self) -> bool:
-        """Whether its state is final."""
-        return self.state in ("success", "failed")
-
-
-class TaskKey(NamedTuple):
-    """Names one task of one run; `map_index` is -1 for a task that is not mapped."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-
-@dataclass(frozen=True)
-class TaskInstance:
-    """A task of a run.
-
-    Attributes:
-        task_id: its name.
-        map_index: -1 unless it is one of a mapped task.
-        state: `none`, `scheduled`, `queued`, `running`, `success`, `failed`, `up_for_retry` …
-        try_number: the try that runs or ran last, from 1 on; 0 when there was none.
-        operator: the class.
-        start, end: of the last try, 0 until known.
-        host: where it runs or ran: the pod's name or address.
-    """
-
-    task_id: str
-    map_index: int = -1
-    state: str = "none"
-    try_number: int = 0
-    operator: str = ""
-    start: float = 0.0
-    end: float = 0.0
-    host: str = ""
-
-    @property
-    def label(self) -> str:
-        """The name for a person: `load`, or `load[3]` of a mapped task."""
-        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """A run and its tasks at one moment."""
-
-    run: Run
-    tasks: tuple[TaskInstance, ...]
-
-
-@dataclass(frozen=True)
-class ImportProblem:
-    """A file that the scheduler could not parse: its path, the trace, and when."""
-
-    file: str
-    trace: str
-    at: float = 0.0
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """What Airflow says of one of its parts: `healthy`, `unhealthy`, or `unknown` where none ever ran."""
-
-    status: Literal["healthy", "unhealthy", "unknown"]
-    at: float = 0.0
-    """When it was last alive, 0 where there is no such time."""
-
-
-@dataclass(frozen=True)
-class Backfill:
-    """A backfill of Airflow 3: its number, and whether it is complete."""
-
-    number: int
-    complete: bool
-
-
 class AirflowClient:
     """Airflow, logged in, over a kept session; may be used by several threads.
 
@@ -216,7 +117,7 @@ class AirflowClient:
                 status = part.get("status")
                 parts[name] = Heartbeat(
                     status if status in ("healthy", "unhealthy") else "unknown",
-                    _time(part.get(f"latest_{name}_heartbeat")),
+                    read_time(part.get(f"latest_{name}_heartbeat")),
                 )
         return parts
 
@@ -232,12 +133,12 @@ class AirflowClient:
 
     def version(self) -> str:
         """The release that answers: "2.7.2"."""
-        return _text(self._rest.get("/version").get("version"), 40)
+        return read_text(self._rest.get("/version").get("version"), 40)
 
     def dags(self) -> tuple[Dag, ...]:
         """All DAGs that have a file, by name."""
         query: dict[str, object] = {"only_active": True} if self.major == 2 else {"exclude_stale": True}
-        return tuple(_dag(raw) for raw in self._pages("/dags", "dags", order_by="dag_id", **query))
+        return tuple(read_dag(raw) for raw in self._pages("/dags", "dags", order_by="dag_id", **query))
 
     def dag(self, dag_id: str) -> Dag:
         """One DAG.
@@ -256,7 +157,7 @@ class AirflowClient:
             raw = self._rest.get(f"/dags/{_part(dag_id)}")
         except NotFound:
             return None
-        return None if raw.get("is_active") is False or raw.get("is_stale") is True else _dag(raw)
+        return None if raw.get("is_active") is False or raw.get("is_stale") is True else read_dag(raw)
 
     def pause(self, dag_id: str) -> None:
         """Keeps the scheduler from making runs of a DAG.
@@ -310,7 +211,7 @@ class AirflowClient:
                 f"{dag_id} does not take this configuration: {error.message.partition(': ')[2]}",
                 hint=f'devenv run {dag_id} --conf \'{{"key": "value"}}\'',
             ) from error
-        return _text(answer.get("dag_run_id"))
+        return read_text(answer.get("dag_run_id"))
 
     def run(self, dag_id: str, run_id: str) -> Run:
         """One run of a DAG.
@@ -319,7 +220,7 @@ class AirflowClient:
             RunUnknown: there is no such run.
         """
         try:
-            return _run(self._rest.get(f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"))
+            return read_run(self._rest.get(f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"))
         except NotFound as error:
             raise RunUnknown(f"{dag_id} has no run {run_id!r}", hint=f"devenv logs {dag_id} --run latest") from error
 
@@ -333,7 +234,7 @@ class AirflowClient:
             answer = self._rest.get(f"/dags/{_part(dag_id)}/dagRuns", order_by="-id", limit=limit)
         except NotFound as error:
             raise self._unknown(dag_id) from error
-        return tuple(_run(raw) for raw in _items(answer, "dag_runs"))
+        return tuple(read_run(raw) for raw in _items(answer, "dag_runs"))
 
     def latest_run(self, dag_id: str) -> Run | None:
         """The run of a DAG that was made last, or None.
@@ -354,7 +255,7 @@ class AirflowClient:
         """
         path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances"
         try:
-            tasks = [_task_instance(raw) for raw in self._pages(path, "task_instances")]
+            tasks = [read_task_instance(raw) for raw in self._pages(path, "task_instances")]
         except NotFound as error:
             raise RunUnknown(f"{dag_id} has no run {run_id!r}", hint=f"devenv logs {dag_id} --run latest") from error
         if not tasks:
@@ -374,7 +275,7 @@ class AirflowClient:
         """The runs of a DAG whose logical dates lie between two moments (both included), the oldest first."""
         name = "execution_date" if self.major == 2 else "logical_date"
         query = {f"{name}_gte": start.isoformat(), f"{name}_lte": end.isoformat()}
-        found = [_run(raw) for raw in self._pages(f"/dags/{_part(dag_id)}/dagRuns", "dag_runs", **query)]
+        found = [read_run(raw) for raw in self._pages(f"/dags/{_part(dag_id)}/dagRuns", "dag_runs", **query)]
         return tuple(sorted(found, key=lambda run: run.logical))
 
     def watch_run(
@@ -441,7 +342,9 @@ class AirflowClient:
     def import_errors(self) -> tuple[ImportProblem, ...]:
         """The files that the scheduler cannot parse now, by path."""
         found = (
-            ImportProblem(_text(raw.get("filename"), 4096), clean(raw.get("stack_trace", "")), _time(raw["timestamp"]))
+            ImportProblem(
+                read_text(raw.get("filename"), 4096), clean(raw.get("stack_trace", "")), read_time(raw["timestamp"])
+            )
             for raw in self._pages("/importErrors", "import_errors")
         )
         return tuple(sorted(found, key=lambda problem: problem.file))
@@ -485,7 +388,7 @@ class AirflowClient:
             "reprocess_behavior": reprocess,
         }
         try:
-            return _backfill(self._rest.send("POST", "/backfills", body))
+            return read_backfill(self._rest.send("POST", "/backfills", body))
         except NotFound as error:
             raise self._unknown(dag_id) from error
         except AirflowRefused as error:
@@ -495,7 +398,7 @@ class AirflowClient:
 
     def backfill(self, number: int) -> Backfill:
         """Airflow 3: how far a backfill is."""
-        return _backfill(self._rest.get(f"/backfills/{number}"))
+        return read_backfill(self._rest.get(f"/backfills/{number}"))
 
     def clear(
         self, dag_id: str, run_id: str, task_ids: Sequence[str], *, upstream: bool, downstream: bool, rehearse: bool
@@ -582,94 +485,3 @@ def _part(name: str) -> str:
 def _items(answer: object, key: str) -> Sequence[Mapping[str, Any]]:
     found = answer.get(key) if isinstance(answer, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _text(value: object, limit: int = 1000) -> str:
-    return clean(value, limit) if value is not None else ""
-
-
-def _time(value: object) -> float:
-    """Seconds since the epoch of a time as Airflow writes it: `2026-11-22T06:23:38.993709+00:00`, or with Z."""
-    if not isinstance(value, str) or not value:
-        return 0.0
-    try:
-        parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        return 0.0
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def _names(value: object, key: str) -> tuple[str, ...]:
-    """Names in a list of texts or of objects (3.x's tags)."""
-    items = value if isinstance(value, list) else []
-    return tuple(_text(item.get(key) if isinstance(item, dict) else item, 250) for item in items[:100])
-
-
-def _dag(raw: Mapping[str, Any]) -> Dag:
-    schedule = raw.get("timetable_summary")
-    if not schedule and isinstance(raw.get("schedule_interval"), dict):  # 2.x: {"__type": "CronExpression", "value": …}
-        interval = raw["schedule_interval"]
-        schedule = interval.get("value") or raw.get("timetable_description")
-    return Dag(
-        dag_id=_text(raw.get("dag_id"), 250),
-        file=_text(raw.get("fileloc"), 4096),
-        paused=raw.get("is_paused") is True,
-        broken=raw.get("has_import_errors") is True,
-        schedule=_text(schedule, 200),
-        next_run=_time(raw.get("next_dagrun_create_after") or raw.get("next_dagrun_run_after")),
-        owners=_names(raw.get("owners"), "name"),
-        tags=_names(raw.get("tags"), "name"),
-        parsed_at=_time(raw.get("last_parsed_time")),
-    )
-
-
-def _run(raw: Mapping[str, Any]) -> Run:
-    return Run(
-        dag_id=_text(raw.get("dag_id"), 250),
-        run_id=_text(raw.get("dag_run_id")),
-        state=_text(raw.get("state"), 40) or "queued",
-        start=_time(raw.get("start_date")),
-        end=_time(raw.get("end_date")),
-        logical=_time(raw.get("logical_date")),
-    )
-
-
-def _number(value: object, default: int) -> int:
-    return value if isinstance(value, int) else default
-
-
-def _task_instance(raw: Mapping[str, Any]) -> TaskInstance:
-    return TaskInstance(
-        task_id=_text(raw.get("task_id"), 250),
-        map_index=_number(raw.get("map_index"), -1),
-        state=_text(raw.get("state"), 40) or "none",
-        try_number=_number(raw.get("try_number"), 0),
-        operator=_text(raw.get("operator"), 200),
-        start=_time(raw.get("start_date")),
-        end=_time(raw.get("end_date")),
-        host=_text(raw.get("hostname"), 250),
-    )
-
-
-def _backfill(raw: Mapping[str, Any]) -> Backfill:
-    return Backfill(_number(raw.get("id"), 0), complete=bool(raw.get("completed_at")))
-
-
-def last_line(trace: str) -> str:
-    """The last line of a traceback: the exception's type and message."""
-    lines = [line for line in trace.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
-
-
-_HOMES = ("/opt/airflow", "/.devenv/airflow")
-"""Airflow's home in a pod, and on the local backend below the project's folder."""
-
-
-def dag_path(file: str) -> str:
-    """A path where Airflow runs as the verdicts name it, from the DAG folder's name on: `dags/team/etl.py`."""
-    for home in _HOMES:  # a folder above the project, or a team's below the DAG folder, may be called dags too
-        _before, found, after = file.partition(f"{home}/dags/")
-        if found:
-            return f"dags/{after}"
-    before, found, after = file.partition("/dags/")
-    return f"dags/{after}" if found else before

@@ -9,18 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import (
-    Backfill,
-    Dag,
-    DagBroken,
-    Run,
-    RunProgress,
-    RunUnknown,
-    TaskInstance,
-    TaskKey,
-    dag_path,
-    last_line,
-)
+from devenv.airflow.client import DagBroken, RunUnknown
+from devenv.airflow.model import Backfill, Dag, Run, RunProgress, TaskInstance, TaskKey, dag_path, last_line
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Notice, Reporter, StepFailed, StepFinished, StepProgress, StepStarted
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     import hvac
 
-    from devenv.airflow.client import AirflowClient, TaskKey
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.model import TaskKey
     from devenv.airflow.rest import Credentials
     from devenv.boot.step import Step
     from devenv.duplex import Duplex

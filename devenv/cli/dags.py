@@ -23,7 +23,7 @@ def command(
     """
     from rich.text import Text
 
-    from devenv.airflow.client import dag_path, last_line
+    from devenv.airflow.model import dag_path, last_line
     from devenv.record import broken_now
 
     project = project_from()

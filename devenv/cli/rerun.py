@@ -13,7 +13,8 @@ from devenv.errors import UsageError
 from devenv.events import Notice
 
 if TYPE_CHECKING:
-    from devenv.airflow.client import AirflowClient, Run
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.model import Run
     from devenv.backends.base import Backend
 
 _FAILED = ("failed", "upstream_failed")

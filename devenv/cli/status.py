@@ -110,7 +110,7 @@ def lines(overview: Overview, width: int, now: float) -> list[Text]:
 def _dag_lines(overview: Overview, width: int, now: float) -> list[Text | str]:
     from rich.text import Text
 
-    from devenv.airflow.client import dag_path, last_line
+    from devenv.airflow.model import dag_path, last_line
     from devenv.console.tables import table
 
     names = console().shown

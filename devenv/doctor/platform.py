@@ -157,7 +157,7 @@ def release(client: AirflowClient, wanted: str) -> Finding:
 
 def dag_files(client: AirflowClient, judged: Sequence[Verdict] = ()) -> Finding:
     """The scheduler can parse every file, and the watch holds none for broken."""
-    from devenv.airflow.client import dag_path, last_line
+    from devenv.airflow.model import dag_path, last_line
 
     found = {dag_path(problem.file): last_line(problem.trace) for problem in client.import_errors()}
     for verdict in judged:

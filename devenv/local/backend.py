@@ -34,7 +34,8 @@ from devenv.supervisor.component import ComponentState, exit_words
 if TYPE_CHECKING:
     import hvac
 
-    from devenv.airflow.client import AirflowClient, TaskKey
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.model import TaskKey
     from devenv.boot.step import Step
     from devenv.sync.model import Listener, Target
     from devenv.vault.keeper import SeedKeeper

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from devenv.airflow.client import DagUnknown, Run, RunUnknown, TaskInstance
+from devenv.airflow.client import DagUnknown, RunUnknown
+from devenv.airflow.model import Run, TaskInstance
 from devenv.airflow.rest import AirflowUnreachable
 from devenv.airflow.runs import key_of
 from devenv.airflow.task_log import TaskLogLine, event_lines, plain_line

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     import hvac
 
-    from devenv.airflow.client import AirflowClient, TaskKey
+    from devenv.airflow.client import AirflowClient
+    from devenv.airflow.model import TaskKey
     from devenv.airflow.releases import Release
     from devenv.boot.step import Step
     from devenv.cluster.connection import Cluster

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import TaskKey
+from devenv.airflow.model import TaskKey
 from devenv.airflow.runs import MORE_MEMORY
 from devenv.cluster.objects import Object, component_of
 from devenv.cluster.streams import Stop

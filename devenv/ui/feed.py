@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from devenv.airflow.client import dag_path
+from devenv.airflow.model import dag_path
 from devenv.backends.base import LogQuery
 from devenv.errors import DevenvError
 from devenv.journal import JournalReader, journal_file

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from devenv.airflow.client import AirflowClient, BackfillRefused, ConfRefused, DagBroken, DagUnknown, dag_path
+from devenv.airflow.client import AirflowClient, BackfillRefused, ConfRefused, DagBroken, DagUnknown
+from devenv.airflow.model import dag_path
 from devenv.airflow.rest import AirflowLoginRefused, AirflowRefused, AirflowUnreachable, Credentials
 from devenv.airflow.runs import start_run
 from devenv.events import Event

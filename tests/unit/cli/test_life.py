@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv import watching
-from devenv.airflow.client import Dag
+from devenv.airflow.model import Dag
 from devenv.airflow.rest import Credentials
 from devenv.airflow.upgrade import require_not_older
 from devenv.backends.base import Component, EnvironmentStatus

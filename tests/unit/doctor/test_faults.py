@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devenv.airflow.client import Dag, Heartbeat, ImportProblem
+from devenv.airflow.model import Dag, Heartbeat, ImportProblem
 from devenv.backends.base import Component, EnvironmentStatus
 from devenv.doctor import cluster, laptop, minikube, network, platform, sync
 from devenv.doctor.check import Finding

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from devenv.airflow.client import Dag, ImportProblem
+from devenv.airflow.model import Dag, ImportProblem
 from devenv.backends.base import Component, EnvironmentStatus, LogQuery
 from devenv.environment import Environment
 from devenv.errors import ExitCode
