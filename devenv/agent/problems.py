@@ -318,10 +318,11 @@ def _keys_in_vault(what: str, name: str) -> List[str]:
         from airflow.configuration import ensure_secrets_loaded
 
         for backend in ensure_secrets_loaded():
-            folder = getattr(backend, f"{what}s_path", None)
+            folders = getattr(backend, f"{what}s_path", None) or []
             client = getattr(backend, "vault_client", None)
-            if folder and client is not None:
-                return sorted(str(key) for key in client.get_secret(secret_path=f"{folder}/{name}") or ())
+            if client is not None:  # the provider has one folder, and from 4.8 on a list of them
+                paths = [f"{folder}/{name}" for folder in ([folders] if isinstance(folders, str) else folders)]
+                return sorted({str(key) for path in paths for key in client.get_secret(secret_path=path) or ()})
     except Exception:  # no Vault, or it does not answer: then it is said to be missing
         return []
     return []

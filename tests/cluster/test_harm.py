@@ -192,7 +192,7 @@ EVERY = (
     ("logs", "taskflow_example", "load"),
     ("airflow", "version"),
     ("psql", "-c", "select 1"),
-    ("shell", "scheduler", "--", "true"),
+    ("shell", "scheduler"),
     ("open", "--print"),
     ("secrets", "list"),
     ("secrets", "seed"),
