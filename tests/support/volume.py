@@ -41,9 +41,12 @@ for folder, folders, files in os.walk("/opt/airflow/dags", followlinks=False):
         relative = "dags/" + os.path.relpath(path, "/opt/airflow/dags")
         if os.path.isdir(path):
             found[relative] = ["folder", False]
-        else:
+            continue
+        try:
             with open(path, "rb") as stream:
                 found[relative] = [hashlib.sha256(stream.read()).hexdigest(), bool(os.stat(path).st_mode & 0o100)]
+        except FileNotFoundError:  # renamed into place, or removed, just now: it is looked at again
+            found[relative] = ["gone", False]
 print(json.dumps(found))
 """
 
