@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from devenv.cli.completion import complete_dag, complete_task
 from devenv.cli.context import backend_from, console, project_from, reporter_from
+from devenv.cli.test_request import (
+    Conf,
+    Dag,
+    FromStart,
+    LogicalDate,
+    MapIndex,
+    RunId,
+    Task,
+    asked_of,
+    refusal,
+    request_of,
+)
 
 if TYPE_CHECKING:
     from devenv.backends.base import TaskRunner
@@ -21,15 +32,8 @@ PORT = 5678
 
 def command(
     *,
-    dag: Annotated[str, typer.Argument(metavar="DAG", help="The DAG's id.", autocompletion=complete_dag)],
-    task: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TASK",
-            help="Only this task, with what came before it in the latest run.",
-            autocompletion=complete_task,
-        ),
-    ] = None,
+    dag: Dag,
+    task: Task = None,
     editor: Annotated[
         Literal["vscode", "pycharm", "zed", "nvim"] | None,
         typer.Option(help="Write this editor's launch configuration into the project, and say what to press."),
@@ -37,20 +41,11 @@ def command(
     port: Annotated[
         int, typer.Option(metavar="PORT", help="Where the editor attaches, on 127.0.0.1.", min=1, max=65_535)
     ] = PORT,
-    run: Annotated[
-        str, typer.Option("--run", metavar="RUN", help="The run whose date, configuration and XComs the task gets.")
-    ] = "",
-    from_start: Annotated[
-        bool, typer.Option("--from-start", help="Run what comes before the task first, in a run of its own.")
-    ] = False,
-    map_index: Annotated[
-        int, typer.Option("--map-index", metavar="N", help="Only this one of a mapped task; without it, all.")
-    ] = -1,
-    date: Annotated[str, typer.Option(metavar="DATE", help="The logical date; without it, now or the run's.")] = "",
-    conf: Annotated[
-        str,
-        typer.Option(metavar="JSON", help="The run's configuration: a JSON object, @FILE, or - for standard input."),
-    ] = "",
+    run: RunId = "",
+    from_start: FromStart = False,
+    map_index: MapIndex = -1,
+    date: LogicalDate = "",
+    conf: Conf = "",
 ) -> None:
     """Runs a DAG, or one task of it, under debugpy: it waits for your editor to attach, then stops at its breakpoints.
 
@@ -64,7 +59,6 @@ def command(
       devenv debug sales --port 5679
     """
     from devenv.cli.in_step import bring_in_step
-    from devenv.cli.test import asked_of, refusal, request_of
     from devenv.cli.test_screen import Screen
     from devenv.editors.attach import Attachment, prepare
     from devenv.logs.scrub import Scrubber
