@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from devenv.errors import ExitCode
 from devenv.events import Notice
 from devenv.tasks.errors import TaskProcessFailed
+from devenv.tasks.lines import Lines
 from devenv.tasks.model import (
     DagFound,
     DebuggerWaits,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from devenv.tasks.session import TaskSession
 
 _MARKS = {"success": ("✓", "green"), "skipped": ("○", "yellow"), "failed": ("✗", "bold red")}
-_LINE_LIMIT = 65_536
 _LOOK_SECONDS = 0.03
 _PATIENCE_SECONDS = 1.0
 
@@ -83,7 +83,7 @@ class Screen:
         self._out = out
         self._request = request
         self._scrub = scrub
-        self._partial = b""
+        self._lines = Lines()
         self._states: Counter[str] = Counter()
         self.refused: RunRefused | None = None
         self.file = ""
@@ -131,7 +131,7 @@ class Screen:
     def _show_next(self, tasks: TaskSession, events: Iterator[RunEvent]) -> RunEvent | None:
         event = next(events, None)
         if isinstance(event, Printed):
-            self._print(event.data)
+            self._print(self._lines.feed(event.data))
         elif isinstance(event, InputWanted):
             self._flush()
             tasks.type(self._out.ask("(Pdb) "))
@@ -183,24 +183,15 @@ class Screen:
         if event.problem is not None:
             self._out.problem(event.problem)
 
-    def _print(self, data: bytes) -> None:
-        lines = (self._partial + data).split(b"\n")
-        self._partial = lines.pop()
-        for line in lines:
-            self._line(line)
-        if len(self._partial) > _LINE_LIMIT:
-            self._flush()
-
     def _flush(self) -> None:
         """What was printed without an end of its line."""
-        if self._partial:
-            self._line(self._partial)
-            self._partial = b""
+        self._print(self._lines.rest())
 
-    def _line(self, line: bytes) -> None:
-        text = self._scrub(line.decode("utf-8", "replace").rstrip("\r"))
-        self._out.record("test.output", {"text": text})
-        self._out.print(f"  {text}")
+    def _print(self, lines: list[str]) -> None:
+        for line in lines:
+            text = self._scrub(line)
+            self._out.record("test.output", {"text": text})
+            self._out.print(f"  {text}")
 
     def _summary(self, ended: RunEnded, late: str) -> int:
         from rich.text import Text

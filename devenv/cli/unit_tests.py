@@ -84,10 +84,16 @@ def _follow(tasks: TaskSession, events: Iterator[RunEvent], scrub: Callable[[str
     """Prints what pytest does, to its end; Ctrl-C ends it as it would in its own terminal."""
     from rich.text import Text
 
+    from devenv.tasks.lines import Lines
     from devenv.tasks.model import Printed, RunEnded
 
-    out = console()
-    partial, code = b"", int(ExitCode.FAILED)
+    out, lines, code = console(), Lines(), int(ExitCode.FAILED)
+
+    def show(texts: list[str]) -> None:
+        for text in map(scrub, texts):
+            out.record("pytest.output", {"text": text})
+            out.print(Text.from_ansi(text))
+
     while True:
         try:
             event = next(events, None)
@@ -98,13 +104,8 @@ def _follow(tasks: TaskSession, events: Iterator[RunEvent], scrub: Callable[[str
         if event is None:
             break
         if isinstance(event, Printed):
-            *lines, partial = (partial + event.data).split(b"\n")
-            for line in lines:
-                text = scrub(line.decode("utf-8", "replace"))
-                out.record("pytest.output", {"text": text})
-                out.print(Text.from_ansi(text))
+            show(lines.feed(event.data))
         elif isinstance(event, RunEnded):
             code = event.code
-    if partial:
-        out.print(Text.from_ansi(scrub(partial.decode("utf-8", "replace"))))
+    show(lines.rest())
     return code
