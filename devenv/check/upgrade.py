@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from devenv import process
+from devenv.agent.places import Places
 from devenv.airflow.configuration import ignored_options
 from devenv.airflow.releases import Release
 from devenv.check import baseline
 from devenv.check.run import check, find_python
 from devenv.errors import DevenvError, MissingError
 from devenv.events import Notice, Reporter
-from devenv.foreign_text import clean
 from devenv.project import Project
 from devenv.published import uv, uv_variables
 from devenv.settings.load import FILE_NAME
@@ -30,7 +29,6 @@ _REMOVED = "AIR30"
 _SECONDS = 300.0
 _FINDINGS = 1
 """ruff's exit code where it has found something."""
-_EXCERPT = 1
 
 
 class RuffFailed(MissingError):
@@ -121,47 +119,26 @@ def _settings(project: Project, to: str) -> Iterator[Problem]:
 
 def _moved(project: Project) -> Iterator[tuple[str, Problem]]:
     """What ruff finds: the file as it is called in verdicts, and the problem."""
-    name = _names(project)
+    places = Places({root.name: str(root.folder.resolve()) for root in roots_of(project)})
     for raw in _ruff(project, _RULES):
-        file = name(Path(str(raw.get("filename"))))
+        file = places.name(raw.get("filename"))
         if file is None:
             continue
-        line = int((raw.get("location") or {}).get("row") or 0)
-        code = clean(raw.get("code") or "", 40)
-        yield (
-            file,
-            Problem(
-                code,
-                "error" if code.startswith(_REMOVED) else "warning",
-                clean(raw.get("message") or "", 1_000),
-                file=file,
-                line=line,
-                column=int((raw.get("location") or {}).get("column") or 0),
-                hint=clean((raw.get("fix") or {}).get("message") or "", 1_000),
-                **_excerpt(Path(str(raw.get("filename"))), line),
-            ),
-        )
-
-
-def _names(project: Project) -> Callable[[Path], str | None]:
-    folders = [(root.folder.resolve(), root.name) for root in roots_of(project)]
-
-    def name(path: Path) -> str | None:
-        for folder, root in folders:
-            if path.is_relative_to(folder):
-                return f"{root}/{path.relative_to(folder).as_posix()}"
-        return None
-
-    return name
-
-
-def _excerpt(path: Path, line: int) -> dict[str, Any]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    first = max(1, line - _EXCERPT)
-    return {"excerpt": tuple(clean(text, 300) for text in lines[first - 1 : line + _EXCERPT]), "excerpt_line": first}
+        at = raw.get("location") or {}
+        code = str(raw.get("code") or "")
+        excerpt, first = places.excerpt(file, int(at.get("row") or 0))
+        found = {
+            "rule": code,
+            "severity": "error" if code.startswith(_REMOVED) else "warning",
+            "message": raw.get("message") or "",
+            "file": file,
+            "line": at.get("row"),
+            "column": at.get("column"),
+            "excerpt": excerpt,
+            "excerpt_line": first,
+            "hint": (raw.get("fix") or {}).get("message") or "",
+        }
+        yield file, Problem.from_json(found)
 
 
 def _ruff(project: Project, rules: str, *options: str) -> Sequence[Mapping[str, Any]]:
