@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from devenv.airflow.client import RunUnknown
-from devenv.airflow.model import dag_path
 from devenv.errors import DevenvError
-from devenv.record import broken_now
 from devenv.sync.lock import Holder, holder
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ class Overview:
         stale: pods (or local processes) that run with secrets which have changed since, and which.
         listed: the DAGs themselves.
         troubles: tasks of the latest runs that do not run, or were ended from outside.
-        judged: files that the watch holds for broken, and the scheduler does not.
+        judged: files that the watch holds for broken, and the scheduler does not; see `with_judged`.
     """
 
     status: EnvironmentStatus
@@ -103,7 +101,6 @@ def look(project: Project, backend: Backend) -> Overview:
         except DevenvError as error:
             silent = error.message
         dags, broken, runs, heartbeats = answers
-        known = {dag_path(problem.file) for problem in broken}
         return Overview(
             status=status.result(),
             watcher=holder(project.state_folder),
@@ -115,8 +112,16 @@ def look(project: Project, backend: Backend) -> Overview:
             stale=tuple(stale.result()),
             listed=tuple(dags),
             troubles=troubles,
-            judged=tuple(verdict for verdict in broken_now(project) if verdict.file not in known),
         )
+
+
+def with_judged(project: Project, overview: Overview) -> Overview:
+    """Adds what the watch's journal says; the page, which follows the journal anyway, does without."""
+    from devenv.airflow.model import dag_path
+    from devenv.record import broken_now
+
+    known = {dag_path(problem.file) for problem in overview.broken}
+    return replace(overview, judged=tuple(broken_now(project, known)))
 
 
 def _troubles(backend: Backend, airflow: AirflowClient, runs: Sequence[Run], now: float) -> Iterator[TaskTrouble]:

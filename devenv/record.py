@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,15 +131,21 @@ def _state(said: Mapping[str, tuple[float, Verdict]]) -> FileState:
     return FileState(best, at, tuple(sorted(speaker for speaker, _ in agree)))
 
 
-def broken_now(project: Project) -> list[Verdict]:
+def broken_now(project: Project, known: Collection[str] = ()) -> list[Verdict]:
     """The files that the watch which runs holds for broken, sorted; none where nothing watches.
 
     The scheduler does not know all of them: two files that make one DAG, or a policy of the project, are devenv's own.
+
+    Args:
+        project: of the watch.
+        known: files that the scheduler holds for broken, which are left out.
     """
     if holder(project.state_folder) is None:
         return []
     record = Record()
     for line in JournalReader(journal_file(project.state_folder)).fresh()[1]:
         record.take(line)
-    found = [state.verdict for state in record.files().values() if not state.verdict.ok]
+    found = [
+        state.verdict for state in record.files().values() if not state.verdict.ok and state.verdict.file not in known
+    ]
     return sorted(found, key=lambda verdict: verdict.file)

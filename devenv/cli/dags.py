@@ -29,8 +29,7 @@ def command(
     project = project_from()
     client = backend_from(project).airflow()
     problems = client.import_errors()
-    known = {dag_path(problem.file) for problem in problems}
-    judged = [verdict for verdict in broken_now(project) if verdict.file not in known]
+    judged = broken_now(project, {dag_path(problem.file) for problem in problems})
     dags = () if broken else client.dags()
     last = {run.dag_id: run for run in reversed(client.runs(limit=100))} if dags else {}
     out, now = console(), session().environment.now()

@@ -41,19 +41,19 @@ def command(
       devenv status --watch
       devenv status -o json | jq .data.urls
     """
-    from devenv.overview import look
+    from devenv.overview import look, with_judged
 
     project = project_from()
     backend = backend_from(project)
     if watch:
-        _watch(lambda: look(project, backend))
+        _watch(lambda: with_judged(project, look(project, backend)))
         return ExitCode.OK
     with ThreadPoolExecutor(1) as asking:
         asked = asking.submit(look, project, backend)
         out = console()  # what shows the answer is imported while the environment is asked
         from devenv.cli.summary import print_summary
 
-        overview = asked.result()
+        overview = with_judged(project, asked.result())
     out.record("status", _plain(overview))
     out.print(*lines(overview, out.renderer.width, out.session.environment.now()))
     if overview.status.state in ("up", "partly"):
