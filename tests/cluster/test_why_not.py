@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import many_lines
 from tests.support.deployed import Deployed
 from tests.support.program import Program
 
@@ -134,35 +134,11 @@ def test_an_image_that_only_this_machine_has_is_loaded_when_a_task_needs_it(main
         assert f"image {only_here} was loaded from this machine's Docker; the node tries again" in said
 
 
-WRITES = """
-from datetime import datetime
-
-from airflow.decorators import dag, task
-
-
-@dag(start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
-def writes():
-    @task
-    def load():
-        for number in range(10_000):
-            print("line", number)
-        raise ValueError("row 10000 has no key")
-
-    load()
-
-
-writes()
-"""
-
-
 def test_a_log_that_is_followed_has_every_line_once_the_error_too(main_job: Program) -> None:
     """apache/airflow#48710, #21452, #31054"""
-    with dag_file(main_job, "writes", WRITES):
-        run = main_job.run("run", "writes", "--logs", code=1, seconds=300)
-        for text in (run, main_job.run("logs", "writes", "load")):
-            numbers = [int(number) for number in re.findall(r"line (\d+)$", text, re.MULTILINE)]
-            assert numbers == list(range(10_000))
-            assert "ValueError: row 10000 has no key" in text
+    with dag_file(main_job, many_lines.DAG_ID, many_lines.DAG):
+        many_lines.assert_whole(main_job.run("run", many_lines.DAG_ID, "--logs", code=1, seconds=300))
+        many_lines.assert_whole(main_job.run("logs", many_lines.DAG_ID, "load"))
 
 
 TWIN = """
