@@ -107,7 +107,7 @@ class Parser:
         gc.freeze()
 
     def run(self) -> None:
-        """Serves until it is told to end, or no agent has come for `linger` seconds."""
+        """Serves until `quit` arrives, or no agent has come for `linger` seconds."""
         while not self._over:
             self._start_children()
             self._touch()

@@ -41,10 +41,10 @@ class Attachment:
     project: Path
     mappings: Mapping[Path, str]
 
-    def local(self, folder: Path) -> str:
-        """A folder on this machine, from the one that is open where it is below that."""
+    def local(self, folder: Path, opened: str) -> str:
+        """A folder on this machine; below the open one, from the editor's own variable for that."""
         try:
-            return f"${{workspaceFolder}}/{folder.relative_to(self.project).as_posix()}"
+            return f"{opened}/{folder.relative_to(self.project).as_posix()}"
         except ValueError:
             return str(folder)
 
@@ -77,7 +77,7 @@ def _write_vscode(attachment: Attachment) -> str:
         "type": "debugpy",
         "request": "attach",
         "connect": {"host": HOST, "port": attachment.port},
-        "pathMappings": _mappings(attachment),
+        "pathMappings": _mappings(attachment, "${workspaceFolder}"),
         "justMyCode": True,
     }
     empty = {"version": "0.2.0", "configurations": []}
@@ -90,10 +90,7 @@ def _zed(attachment: Attachment) -> str:
         "adapter": "Debugpy",
         "request": "attach",
         "tcp_connection": {"host": HOST, "port": attachment.port},
-        "pathMappings": [
-            {**each, "localRoot": each["localRoot"].replace("${workspaceFolder}", "$ZED_WORKTREE_ROOT")}
-            for each in _mappings(attachment)
-        ],
+        "pathMappings": _mappings(attachment, "$ZED_WORKTREE_ROOT"),
         "justMyCode": True,
     }
     file = _put(attachment, ".zed/debug.json", [], "", ("label", configuration))
@@ -116,9 +113,10 @@ _EDITORS: dict[Editor, Callable[[Attachment], str]] = {
 }
 
 
-def _mappings(attachment: Attachment) -> list[dict[str, str]]:
+def _mappings(attachment: Attachment, opened: str) -> list[dict[str, str]]:
     return [
-        {"localRoot": attachment.local(folder), "remoteRoot": there} for folder, there in attachment.mappings.items()
+        {"localRoot": attachment.local(folder, opened), "remoteRoot": there}
+        for folder, there in attachment.mappings.items()
     ]
 
 

@@ -20,10 +20,10 @@ def wait_for_editor(folder: str, port: int, events: Events) -> None:
     Args:
         folder: where debugpy's modules are.
         port: on 127.0.0.1; 0 takes a free one.
-        events: told `debugger` with the port.
+        events: gets `debugger` with the port.
 
     Raises:
-        Interrupted: nobody wants to wait any more.
+        Interrupted: Ctrl-C ended the wait.
     """
     os.environ.update(_QUIET)
     sys.path.append(folder)
@@ -43,7 +43,7 @@ def offer_terminal(typed: int, events: Events) -> None:
 
     Args:
         typed: the descriptor from which the lines come.
-        events: told `input` when a line is wanted.
+        events: gets `input` when a line is wanted.
     """
     lines = _Typed(typed, events)
     output = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)

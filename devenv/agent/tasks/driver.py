@@ -161,9 +161,14 @@ def of_instance(model: Any, instance: Any) -> Tuple[Any, ...]:
     )
 
 
+def empty_bag(release: Release) -> Any:
+    """A DagBag without any file."""
+    return release.dag_bag(os.devnull, collect_dags=False, **release.options)
+
+
 def bag_of(release: Release, path: str) -> Any:
     """The DagBag of one file alone."""
-    bag = release.dag_bag(os.devnull, collect_dags=False, **release.options)
+    bag = empty_bag(release)
     bag.process_file(path, only_if_updated=False, safe_mode=False)
     return bag
 

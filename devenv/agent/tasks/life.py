@@ -77,7 +77,7 @@ def finish(events: Events, work: Callable[[], int]) -> None:
     """Does the work of a run's process, and ends the process with its result, whatever happens.
 
     Args:
-        events: told `broke` where it raises.
+        events: gets `broke` where it raises.
         work: gives the exit code.
     """
     code = FAILED

@@ -39,7 +39,7 @@ class Request(_Asked):
         variables: of the environment, set for this run.
         verbose: also the lines in which Airflow says how it runs the task.
         vault_mount: where Variables and Connections lie in Vault, for hints.
-        terminal: somebody is there to type what `breakpoint()` asks for.
+        terminal: there is a terminal for `breakpoint()`.
         debug: wait for an editor's debugger first.
         debug_port: where it listens on 127.0.0.1; 0 for any free port.
     """

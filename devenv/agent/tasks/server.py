@@ -9,7 +9,7 @@ It speaks frames (`devenv.agent.frames`) with each connection. From the laptop:
     connection payload: `devenv.agent.tasks.request.ConnectionRequest` → event, then ended
     package    name, last; payload: the next bytes of its zip  → packages, once it is whole
 
-To the laptop: `ready` (release, python, packages: name → digest), `output` (payload: bytes of the run's output),
+To the laptop: `ready` (release, packages: name → digest), `output` (payload: bytes of the run's output),
 `event` (payload: JSON, see `devenv.agent.tasks.outcome`), `ended` (code, or signal). A run ends with its connection.
 """
 
@@ -22,7 +22,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import tempfile
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
@@ -134,7 +133,7 @@ class Server:
         gc.freeze()
 
     def run(self) -> None:
-        """Serves until it is told to end, its owner ended, or no laptop has come for `linger` seconds."""
+        """Serves until `quit` arrives, its owner ends, or no laptop has come for `linger` seconds."""
         while not self._over:
             if not self._connections and time.monotonic() - self._left >= self._linger:
                 return
@@ -168,8 +167,7 @@ class Server:
         self._connections[channel.fileno()] = connection
         self._selector.register(channel, selectors.EVENT_READ, self._serve)
         release = ".".join(map(str, self._warm.release.version))
-        python = "{}.{}".format(*sys.version_info[:2])
-        self._send(connection, "ready", release=release, python=python, packages=self._warm.carried.digests)
+        self._send(connection, "ready", release=release, packages=self._warm.carried.digests)
 
     def _serve(self, channel: Any, mask: int) -> None:
         connection = self._connections[channel.fileno()]
@@ -282,7 +280,7 @@ class Server:
         if run is None:
             return
         if file == run.result and run.output in run.open:
-            self._read(connection, run.output)  # what was printed comes before what is told of it
+            self._read(connection, run.output)  # output comes before the event that follows it
             if connection.run is not run or file not in run.open:
                 return
         data = read_now(file)

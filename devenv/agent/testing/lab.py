@@ -15,7 +15,7 @@ from unittest import mock
 
 from devenv.agent.parse import Release, load_release
 from devenv.agent.places import Places
-from devenv.agent.tasks.driver import Driver, driver_for
+from devenv.agent.tasks.driver import Driver, driver_for, empty_bag
 from devenv.agent.tasks.execution import instances_of
 from devenv.agent.tasks.log_output import route_structlog
 from devenv.agent.tasks.private_database import PrivateDatabase, make_template
@@ -111,7 +111,7 @@ class Lab:
         found = self.dag(dag) if isinstance(dag, str) else dag
         if task not in found.task_dict:
             raise LookupError(f"the DAG {found.dag_id!r} has no task {task!r}; there are {sorted(found.task_dict)}")
-        bag = self.release.dag_bag(os.devnull, collect_dags=False, **self.release.options)
+        bag = empty_bag(self.release)
         bag.dags = {found.dag_id: found}
         with self._database(), mock.patch.dict(os.environ, _variables(connections or {}, variables or {})):
             driver = driver_for(self.release, bag)
