@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .bootstrap/bin/uv)
 ARGS ?=
 
-.PHONY: help up down dags test test-cluster test-releases lint format bench docs clean
+.PHONY: help up down dags test test-cluster test-releases test-repositories lint format bench docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,13 +20,16 @@ dags: .venv/made ## bring the DAG volume in step with dags/, without touching th
 	$(BIN)/devenv sync $(ARGS)
 
 test: .venv/made ## the tests that need no cluster
-	$(BIN)/pytest tests/unit tests/contract tests/local -m "not cluster" $(ARGS)
+	$(BIN)/pytest tests/unit tests/contract tests/local -m "not cluster and not repositories" $(ARGS)
 
 test-cluster: .venv/made ## the tests on a real minikube
-	$(BIN)/pytest tests/contract tests/cluster -m cluster --timeout 1200 $(ARGS)
+	$(BIN)/pytest tests/contract tests/cluster -m "cluster and not repositories" --timeout 1200 $(ARGS)
 
 test-releases: .venv/made ## each release of Airflow, on the local backend; writes docs/releases.md
 	$(BIN)/python tests/releases.py $(ARGS)
+
+test-repositories: .venv/made ## repositories laid out for Astro, MWAA and so on, locally and on a real minikube
+	$(BIN)/pytest tests/local/test_repositories.py tests/cluster/test_repositories.py --timeout 1200 $(ARGS)
 
 lint: .venv/made ## ruff, mypy, and which room may import which
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from typing import Any
 from devenv import state_folder
 from devenv.environment import Environment
 from devenv.errors import UsageError
-from devenv.origins import Found, complete, has_dag_folder
+from devenv.origins.complete import complete, has_dag_folder
+from devenv.origins.found import Found, NotTaken
 from devenv.published import is_full, newest
 from devenv.settings.load import FILE_NAME, load
 from devenv.settings.remembered import choose_release, chosen_release, remembered
@@ -37,12 +38,14 @@ class Project:
         settings: what rules here.
         environment: streams, variables, clocks.
         found: what of the settings the repository itself answers.
+        not_taken: what its files have besides, and devenv does not take over.
     """
 
     folder: Path
     settings: Settings
     environment: Environment
     found: tuple[Found, ...] = ()
+    not_taken: tuple[NotTaken, ...] = ()
 
     @classmethod
     def find(
@@ -72,8 +75,8 @@ class Project:
         project = cls(folder, load(folder, environment, flags), environment)
         if as_last_up and (last := remembered(project.data_folder)):
             project = replace(project, settings=load(folder, environment, flags, last))
-        settings, found = complete(folder, project.settings)
-        return _with_release(replace(project, settings=settings, found=found))
+        done = complete(folder, project.settings)
+        return _with_release(replace(project, settings=done.settings, found=done.found, not_taken=done.not_taken))
 
     @property
     def identifier(self) -> str:
@@ -114,6 +117,11 @@ class Project:
     def dag_folder(self) -> Path:
         """The DAG folder."""
         return self.folder / self.settings.sync.dags
+
+    @property
+    def requirements(self) -> Path:
+        """The file with the DAGs' Python packages; it need not exist."""
+        return self.folder / self.settings.requirements
 
 
 def _with_release(project: Project) -> Project:

@@ -15,6 +15,11 @@ NAME = "requirements.txt"
 _LIMIT = 1_048_576
 _FILES_LIMIT = 5_000
 _OPTION = re.compile(r"(-r|-c|-e|--requirement|--constraint|--editable)[=\s]*(.+)")
+_NAMED = re.compile(r"^[ \t]*(?P<option>-r|-c|--requirement|--constraint)[=\s]\s*(?P<path>\S+)", re.MULTILINE)
+_AIRFLOWS = re.compile(
+    r"""^[ \t]*(-c|--constraint)[=\s]\s*["']?https?://\S+/constraints-[\w.]+/constraints-[\w.-]+\.txt["']?""",
+    re.MULTILINE,
+)
 _DESCRIBES = ("pyproject.toml", "setup.py", "setup.cfg")
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "venv", "build", "dist", ".devenv", "node_modules"}
 
@@ -82,6 +87,28 @@ def references(requirements: Path) -> References:
                 if option in ("-e", "--editable"):
                     editable.add(package)
     return References(tuple(files), tuple(packages), frozenset(editable))
+
+
+def without_airflows_constraints(requirements: Path, copy: Path) -> Path:
+    """The file, or a copy of it without the line that names Airflow's own constraints, where it has one.
+
+    MWAA asks for that line. Who installs here has the release's limits anyway: for the Python that it runs on, and also
+    where that address cannot be reached.
+
+    Args:
+        requirements: the project's file.
+        copy: where a copy is written; paths to further files are whole in it.
+    """
+    text = _content(requirements).decode("utf-8", "replace")
+    if not _AIRFLOWS.search(text):
+        return requirements
+
+    def whole(match: re.Match[str]) -> str:
+        path = match["path"].strip("'\"")
+        return match[0] if "://" in path else f"{match['option']} {requirements.parent.resolve() / path}"
+
+    copy.write_text(_NAMED.sub(whole, _AIRFLOWS.sub("", text)), encoding="utf-8")
+    return copy
 
 
 def sources(package: Path) -> Iterator[Path]:

@@ -25,7 +25,7 @@ from devenv.sync.watch import open_watcher
 if TYPE_CHECKING:
     from devenv.backends.base import Backend
 
-_INPUTS = ("requirements.txt", "packages.txt")
+_PACKAGES = "packages.txt"
 _LOOK_SECONDS = 1.0
 _SETTLED_LOOKS = 2
 """An editor, or `pip freeze >`, is done when this many looks in a row see the same."""
@@ -173,7 +173,7 @@ class _Inputs(threading.Thread):
 
     def _fingerprint(self) -> tuple[object, ...]:
         folder = self.project.folder
-        files = [folder / name for name in _INPUTS]
+        files = [self.project.requirements, folder / _PACKAGES]
         if plugins.FOLDER not in self.project.settings.sync.folders and (folder / plugins.FOLDER).is_dir():
             files += sorted((folder / plugins.FOLDER).rglob("*.py"))
         return tuple((str(file), _state(file)) for file in files)

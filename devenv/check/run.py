@@ -112,9 +112,9 @@ def find_python(project: Project, named: Path | None, report: Reporter) -> Path:
     from devenv.local.virtualenv import Installer
 
     installer = Installer(environment)
-    if installer.airflow_folder(release, project.folder / "requirements.txt") is None:
+    if installer.airflow_folder(release, project.requirements) is None:
         report(Notice("info", f"Airflow {release} is installed into the cache for this check"))
-    return installer.airflow(release, project.folder / "requirements.txt", lambda _line: None)
+    return installer.airflow(release, project.requirements, lambda _line: None)
 
 
 def airflow_of(python: Path) -> str:

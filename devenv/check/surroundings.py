@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devenv import dag_environment, process
-from devenv.origins import python_path
+from devenv.origins.folders import python_path
 
 if TYPE_CHECKING:
     from devenv.project import Project
@@ -57,7 +57,7 @@ def variables_of(project: Project, home: Path, folders: Mapping[str, str]) -> di
         "AIRFLOW__CORE__PLUGINS_FOLDER": folders.get("plugins", str(home / "plugins")),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
-        "PYTHONPATH": os.pathsep.join(python_path(project.folder, project.settings.sync.folders, str(home))),
+        "PYTHONPATH": os.pathsep.join(python_path(project.folder, project.settings.sync, str(home))),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

@@ -20,6 +20,10 @@ def command(
     packages: Annotated[
         bool, typer.Option("--packages", help="What is installed beside Airflow on the local backend, instead.")
     ] = False,
+    origins: Annotated[
+        bool,
+        typer.Option("--origins", help="What the repository's own files say, instead."),
+    ] = False,
 ) -> None:
     """Shows the settings that rule, and where each came from.
 
@@ -31,7 +35,11 @@ def command(
       DEVENV_PORTS__AIRFLOW=9000 devenv config --given
       devenv config -o json
       devenv config --packages
+      devenv config --origins
     """
+    if origins:
+        _show_origins(project_from())
+        return
     if packages:
         _show_packages(project_from())
         return
@@ -52,6 +60,18 @@ def command(
     out.table(("setting", "value", "from"), rows)
 
 
+def _show_origins(project: Project) -> None:
+    from devenv.cli.origins import print_not_taken, taken
+
+    out = console()
+    for one in project.found:
+        out.record("origin.taken", {"name": ".".join(one.path), "value": one.value, "source": one.source})
+    out.print(*taken(project.found))
+    print_not_taken(project.not_taken)
+    if not (project.found or project.not_taken):
+        out.print("nothing: the repository is laid out as devenv expects, or devenv.toml says it all")
+
+
 def _show_packages(project: Project) -> None:
     """The record that the local backend, or `devenv check`, wrote when it installed the project's release.
 
@@ -63,7 +83,7 @@ def _show_packages(project: Project) -> None:
     from devenv.local.virtualenv import Installer
 
     release = project.settings.airflow.version
-    folder = Installer(project.environment).airflow_folder(release, project.folder / "requirements.txt")
+    folder = Installer(project.environment).airflow_folder(release, project.requirements)
     record = installed.read(folder) if folder else None
     if folder is None or record is None:
         raise NotInstalled(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from devenv.cli.context import backend_from, console, project_from
+from devenv.cli.origins import taken
 from devenv.components import BY_NAME, OPTIONAL
 from devenv.dag_environment import left_out
 from devenv.errors import DevenvError
@@ -153,10 +154,12 @@ def _up(
 
 
 def _taken_over(project: Project) -> Iterator[Notice]:
-    """What the repository answered in place of `devenv.toml`, and which variables of `.env` are left out."""
-    for one in project.found:
-        value = ", ".join(one.value) if isinstance(one.value, tuple) else one.value
-        yield Notice("info", f"{'.'.join(one.path)} is {value}, by {one.source}")
+    """What the repository answers in place of `devenv.toml`, and which variables of `.env` are left out."""
+    for line in taken(project.found):
+        yield Notice("info", line)
+    if project.not_taken:
+        count = "1 thing" if len(project.not_taken) == 1 else f"{len(project.not_taken)} things"
+        yield Notice("info", f"{count} in the repository's files cannot be taken over", "devenv config --origins")
     names = left_out(project)
     if names:
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

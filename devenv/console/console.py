@@ -6,7 +6,7 @@ import _thread
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -180,6 +180,19 @@ class Console:
         environment.stderr.write(visible(f"{question} [y/N] "))
         environment.stderr.flush()
         return environment.stdin.readline().strip().lower() in ("y", "yes")
+
+    def choose(self, question: str, choices: Sequence[str]) -> int | None:
+        """Asks which of several holds; None where nobody is there to answer, or the answer is none of them.
+
+        Args:
+            question: stands above the choices.
+            choices: each is shown with its number, from 1.
+        """
+        if not self.can_ask:
+            return None
+        lines = [question, *(f"  {number}  {choice}" for number, choice in enumerate(choices, start=1))]
+        answer = self.ask("\n".join([*lines, "number, or Enter to leave it open: "])).strip()
+        return int(answer) - 1 if answer.isdecimal() and 0 < int(answer) <= len(choices) else None
 
     def ask(self, prompt: str) -> str:
         """A line that is typed, with its end; "" where input has ended."""

@@ -15,7 +15,7 @@ from devenv import dag_environment
 from devenv.airflow.releases import Release
 from devenv.local.errors import ComponentFailed
 from devenv.local.places import Places
-from devenv.origins import python_path
+from devenv.origins.folders import python_path
 from devenv.project import Project
 from devenv.supervisor.component import ComponentSpec
 from devenv.sync import plugins
@@ -43,7 +43,7 @@ def variables(project: Project, places: Places, python: Path) -> dict[str, str]:
         "AIRFLOW_HOME": str(places.airflow_home),
         "AIRFLOW_CONFIG": str(places.secrets / "airflow.cfg"),
         "DEVENV_SECRETS_FOLDER": str(places.secrets),
-        "PYTHONPATH": ":".join(python_path(project.folder, project.settings.sync.folders, str(places.claim))),
+        "PYTHONPATH": ":".join(python_path(project.folder, project.settings.sync, str(places.claim))),
         "PYTHONUNBUFFERED": "1",
         # Two saves of a helper within a second would otherwise run the bytecode of the first.
         "PYTHONDONTWRITEBYTECODE": "1",

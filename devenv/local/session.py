@@ -52,7 +52,7 @@ class LocalSession:
     @property
     def requirements(self) -> Path:
         """The project's `requirements.txt`; need not exist."""
-        return self.project.folder / "requirements.txt"
+        return self.project.requirements
 
     def airflow_folder(self) -> Path | None:
         """The virtual environment, None before it was made."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import itertools
 import json
 import re
 import shutil
@@ -21,7 +20,7 @@ from devenv.files import write_whole
 from devenv.local import installed
 from devenv.local.errors import InstallFailed, InterpreterMissing, RequirementsConflict
 from devenv.published import packages_until, uv, uv_variables
-from devenv.requirements import references
+from devenv.requirements import references, without_airflows_constraints
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
 _MARKER = ".devenv-complete"
@@ -194,15 +193,16 @@ class Installer:
             RequirementsConflict: there is no set of packages that both accept.
         """
         options, words = limits
-        wanted = ["-r", str(requirements), *packages]
-        code, lines = self._try([*options, *wanted], folder, _unheard)
+        file = without_airflows_constraints(requirements, folder / requirements.name) if options else requirements
+        wanted, cwd = ["-r", str(file), *packages], requirements.parent
+        code, lines = self._try([*options, *wanted], folder, _unheard, cwd)
         if code == 0:
             return words
         if options and not self._cancelled:
             say("requirements.txt asks for other packages than the release was published with; they are taken")
-            code, lines = self._try(wanted, folder, say)
-        alone = ([*options, *packages], ["-r", str(requirements)])
-        if code != 0 and not self._cancelled and all(self._resolves(folder, each) for each in alone):
+            code, lines = self._try(wanted, folder, say, cwd)
+        alone = ([*options, *packages], ["-r", str(file)])
+        if code != 0 and not self._cancelled and all(self._resolves(folder, each, cwd) for each in alone):
             raise RequirementsConflict(
                 f"requirements.txt and {packages[0]} cannot be installed together",
                 hint="change the line of requirements.txt that is named above, or `airflow.version`; then `devenv up`",
@@ -212,9 +212,9 @@ class Installer:
             raise self._failed("requirements.txt", lines)
         return "none"
 
-    def _resolves(self, folder: Path, arguments: Sequence[str]) -> bool:
+    def _resolves(self, folder: Path, arguments: Sequence[str], cwd: Path) -> bool:
         """Whether packages can be installed by themselves: the index answers, and has them."""
-        return self._pip(["--dry-run", *arguments], folder, _unheard)[0] == 0
+        return self._pip(["--dry-run", *arguments], folder, _unheard, cwd)[0] == 0
 
     def _packages(self, folder: Path) -> dict[str, str]:
         listed = process.run(
@@ -233,11 +233,11 @@ class Installer:
         if code != 0:
             raise self._failed(what, lines)
 
-    def _try(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
+    def _try(self, arguments: Sequence[str], folder: Path, say: Say, cwd: Path | None = None) -> tuple[int, list[str]]:
         """Installs what uv has in its cache without asking the index for each package, and fetches otherwise."""
-        code, lines = self._pip([*arguments, "--offline"], folder, _unheard)
+        code, lines = self._pip([*arguments, "--offline"], folder, _unheard, cwd)
         if code != 0 and not self._cancelled:
-            code, lines = self._pip(arguments, folder, say)
+            code, lines = self._pip(arguments, folder, say, cwd)
         return code, lines
 
     def _failed(self, what: str, lines: Sequence[str]) -> InstallFailed:
@@ -247,13 +247,12 @@ class Installer:
             detail=_shown(lines),
         )
 
-    def _pip(self, arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, list[str]]:
+    def _pip(self, arguments: Sequence[str], folder: Path, say: Say, cwd: Path | None = None) -> tuple[int, list[str]]:
+        """Runs `uv pip install`; relative paths in a requirements file are taken from `cwd`."""
         command = [uv(), "pip", "install", "--python", str(python_of(folder)), "--color", "never", *arguments]
         lines: list[str] = []
-        # Paths in a requirements file are taken from the working folder.
-        named = [Path(value).parent for option, value in itertools.pairwise(arguments) if option == "-r"]
-        cwd = named[0] if named else folder
-        child = process.start(command, stderr=STDOUT, variables=uv_variables(self.environment), cwd=cwd)
+        variables = uv_variables(self.environment)
+        child = process.start(command, stderr=STDOUT, variables=variables, cwd=cwd or folder)
         self._child = child
         try:
             assert child.stdout is not None

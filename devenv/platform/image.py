@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -88,15 +89,16 @@ class ProjectImage:
         # Beside a requirement with a version, the name alone asks for nothing more; where the image has the package,
         # pip changes nothing.
         wanted = list(settings.packages)
-        given = (folder / REQUIREMENTS).is_file()
+        given = self._project.requirements.is_file()
         if given or wanted:
             if self._certificates() is not None:
                 lines += [f"COPY {_CERTIFICATES} /tmp/{_CERTIFICATES}", f"ARG PIP_CERT=/tmp/{_CERTIFICATES}"]
             before = ""
             if given and self._needs_sources():  # they stay there, for the sake of `-e`
                 lines.append(f"COPY --chown=airflow:0 {_SOURCES} {_SOURCES_IN_IMAGE}")
-                before = f"cd {_SOURCES_IN_IMAGE} && "
-                wanted.append(f"-r {REQUIREMENTS}")
+                file = self._project.requirements.relative_to(folder)
+                before = f"cd {shlex.quote(f'{_SOURCES_IN_IMAGE}/{file.parent.as_posix()}')} && "
+                wanted.append(f"-r {shlex.quote(file.name)}")
             elif given:
                 lines.append(f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}")
                 wanted.append(f"-r /tmp/{REQUIREMENTS}")
@@ -185,7 +187,8 @@ class ProjectImage:
             child.terminate()
 
     def _what(self) -> str:
-        names = [name for name in (REQUIREMENTS, PACKAGES) if (self._project.folder / name).is_file()]
+        files = (self._project.requirements, self._project.folder / PACKAGES)
+        names = [path.relative_to(self._project.folder).as_posix() for path in files if path.is_file()]
         names += self._project.settings.packages
         return " and ".join(names) or f"{PLUGINS}/"
 
@@ -197,7 +200,7 @@ class ProjectImage:
         """The files that go in."""
         folder = self._project.folder
         yield from (
-            path for path in (folder / REQUIREMENTS, folder / PACKAGES) if path.is_file() and _says_something(path)
+            path for path in (self._project.requirements, folder / PACKAGES) if path.is_file() and _says_something(path)
         )
         found = self._references()
         yield from found.files[1:]
@@ -221,7 +224,7 @@ class ProjectImage:
         Raises:
             RequirementOutside: not all of it lies there.
         """
-        found = requirements.references(self._project.folder / REQUIREMENTS)
+        found = requirements.references(self._project.requirements)
         requirements.require_inside(found, self._project.folder)
         return found
 
@@ -246,9 +249,9 @@ class ProjectImage:
         """The build's context: these files and nothing else of the project."""
         folder = self._project.folder
         (context / "Dockerfile").write_text(self.dockerfile(), encoding="utf-8")
-        for name in (REQUIREMENTS, PACKAGES):
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, context / name)
+        for path, name in ((self._project.requirements, REQUIREMENTS), (folder / PACKAGES, PACKAGES)):
+            if path.is_file():
+                shutil.copyfile(path, context / name)
         found = self._references() if self._needs_sources() else requirements.References()
         packages = [path for package in found.packages for path in requirements.sources(package)]
         for path in (*found.files, *packages):

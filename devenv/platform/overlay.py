@@ -26,7 +26,7 @@ from devenv.cluster.objects import (
     Objects,
 )
 from devenv.components import BASE, BY_NAME
-from devenv.origins import python_path
+from devenv.origins.folders import python_path
 from devenv.project import Project
 from devenv.resources import platform_folder
 from devenv.settings.schema import Settings
@@ -189,8 +189,8 @@ def _config_maps(project: Project) -> Iterator[dict[str, Any]]:
     }
     for name, paths in files.items():
         yield {"name": name, "namespace": _BASE_NAMESPACE, "behavior": "merge", "files": paths}
-    if settings.sync.folders:
-        literals = [f"PYTHONPATH={':'.join(python_path(project.folder, settings.sync.folders, _HOME))}"]
+    if settings.sync.folders or settings.sync.python_path:
+        literals = [f"PYTHONPATH={':'.join(python_path(project.folder, settings.sync, _HOME))}"]
         revision = plugins.known_revision(project)
         for name in ("airflow-environment", "task-environment"):
             # Not of task pods: each starts with the plugins that are there.

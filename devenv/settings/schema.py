@@ -164,7 +164,10 @@ class SyncSettings(Section):
     """The DAG folder."""
     folders: tuple[InsideFolder, ...] = Field(default=(), strict=False)
     """Further folders that are synced and put on PYTHONPATH: "plugins", "include". Without it, those two where they lie
-    beside the DAG folder, and packages there that DAG files import."""
+    beside the DAG folder, folders there that DAG files import from or mention, and those that a compose file or a
+    Dockerfile brings below AIRFLOW_HOME."""
+    python_path: tuple[InsideFolder, ...] = Field(default=(), strict=False)
+    """Further entries of PYTHONPATH, as paths from AIRFLOW_HOME: "dags/libs"; "." is AIRFLOW_HOME itself."""
     ignore: tuple[str, ...] = Field(default=(), strict=False)
     """Patterns in the manner of .gitignore, besides the built-in ones; "!pattern" takes one back."""
     transport: Literal["agent", "kubectl-exec", "kubectl-cp", "configmap"] = "agent"
@@ -278,6 +281,8 @@ class Settings(Section):
     """The environment's name; without it, made from the folder's."""
     env_file: InsideFolder = ".env"
     """A file with environment variables of DAGs and tasks, beside this one; `[environment]` goes over it."""
+    requirements: InsideFolder = "requirements.txt"
+    """The file with the Python packages of DAGs; paths in it start at its own folder."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """`[environment]`: variables that DAG files and tasks find. No secrets: this file is committed."""
     components: tuple[ComponentName, ...] = Field(default=(), strict=False)

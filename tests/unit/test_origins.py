@@ -8,7 +8,8 @@ import pytest
 
 from devenv import dag_environment, requirements
 from devenv.environment import Environment
-from devenv.origins import complete, python_path
+from devenv.origins.complete import complete
+from devenv.origins.folders import python_path
 from devenv.project import Project
 from devenv.settings.schema import AirflowSettings, Settings, SyncSettings
 
@@ -21,7 +22,7 @@ def make(folder: Path, files: dict[str, str]) -> None:
 
 
 def folders(folder: Path, settings: Settings | None = None) -> tuple[str, ...]:
-    found: tuple[str, ...] = complete(folder, settings or Settings())[0].sync.folders
+    found: tuple[str, ...] = complete(folder, settings or Settings()).settings.sync.folders
     return found
 
 
@@ -39,12 +40,12 @@ def test_folders_beside_the_dags(tmp_path: Path) -> None:
     )
     assert folders(tmp_path) == ("plugins", "include", "common")
     home = "/opt/airflow"
-    assert python_path(tmp_path, ("plugins", "include", "common"), home) == [
+    assert python_path(tmp_path, SyncSettings(folders=("plugins", "include", "common")), home) == [
         "/opt/airflow/plugins",
         "/opt/airflow/include",
         "/opt/airflow",
     ]
-    assert python_path(tmp_path, ("plugins",), home) == ["/opt/airflow/plugins"]
+    assert python_path(tmp_path, SyncSettings(folders=("plugins",)), home) == ["/opt/airflow/plugins"]
     assert folders(tmp_path, Settings(sync=SyncSettings(folders=()))) == ()
     assert folders(tmp_path, Settings(sync=SyncSettings(transport="configmap"))) == ()
 
@@ -60,11 +61,28 @@ def test_folders_beside_a_dag_folder_of_another_name(tmp_path: Path) -> None:
         ("Dockerfile", "# x\nFROM apache/airflow:2.9.3-python3.11\n", "2.9.3"),
         ("Dockerfile", "FROM registry.example.com/apache/airflow:slim-2.10.5\n", "2.10.5"),
         ("Dockerfile", "FROM quay.io/astronomer/astro-runtime:12.7.1\n", "2.10.5"),
-        ("Dockerfile", "FROM astrocrpublic.azurecr.io/runtime:3.0-4\n", "2.7.2"),
+        ("Dockerfile", "FROM astrocrpublic.azurecr.io/runtime:3.0-4\n", "3.0.6"),
+        ("Dockerfile", "FROM mcr.microsoft.com/dotnet/runtime:9.0\n", "2.7.2"),
+        ("Dockerfile", "ARG V=2.9.1\nFROM --platform=linux/amd64 apache/airflow:${V}-python3.11 AS base\n", "2.9.1"),
+        ("Dockerfile", 'FROM python:3.11\nRUN pip install "apache-airflow[celery]==2.8.2"\n', "2.8.2"),
+        ("requirements.txt", "# apache-airflow==2.9.0\napache-airflow[celery] == 2.8.3\n", "2.8.3"),
+        ("pyproject.toml", '[project]\ndependencies = ["pandas", "apache-airflow==2.8.4"]\n', "2.8.4"),
+        ("pyproject.toml", '[tool.poetry.dependencies]\napache-airflow = {version = "2.8.4", extras = []}\n', "2.8.4"),
+        ("pyproject.toml", '[project]\ndependencies = ["apache-airflow-providers-http==2.8.4"]\n', "2.7.2"),
+        ("main.tf", 'image_version = "composer-2.9.7-airflow-2.9.3"\n', "2.9.3"),
+        ("main.tf", 'image_version = "composer-3-airflow-2.10.5-build.7"\n', "2.10.5"),
+        ("values.yaml", "airflowVersion: 2.10.5\n", "2.10.5"),
+        (
+            "values.yaml",
+            "images: {airflow: {repository: apache/airflow, tag: 2.10.4-python3.12}}\nairflowVersion: 2.10.5\n",
+            "2.10.4",
+        ),
+        ("my-values.yml", "airflow: {image: {repository: apache/airflow, tag: 2.8.4-python3.9}}\n", "2.8.4"),
+        ("values.yaml", "image: {repository: nginx, tag: 2.8.4}\n", "2.7.2"),
         ("Dockerfile", "FROM python:3.11\n", "2.7.2"),
         (
             "docker-compose.yaml",
-            "x-common:\n  image: ${AIRFLOW_IMAGE_NAME:-apache/airflow:3.1.8}\n",
+            "x-a: &a\n  image: ${NAME:-apache/airflow:3.1.8}\nservices:\n  scheduler:\n    <<: *a\n",
             "3.1.8",
         ),
         (
@@ -76,20 +94,27 @@ def test_folders_beside_a_dag_folder_of_another_name(tmp_path: Path) -> None:
 )
 def test_the_release_of_an_image(tmp_path: Path, name: str, text: str, release: str) -> None:
     (tmp_path / name).write_text(text)
-    assert complete(tmp_path, Settings())[0].airflow.version == release
+    assert complete(tmp_path, Settings()).settings.airflow.version == release
     given = Settings(airflow=AirflowSettings(version="2.11.2"))
-    assert complete(tmp_path, given)[0].airflow.version == "2.11.2"
+    assert complete(tmp_path, given).settings.airflow.version == "2.11.2"
 
 
 def test_two_sources_that_disagree_decide_nothing(tmp_path: Path) -> None:
     make(
         tmp_path,
         {
-            "docker-compose.yml": "image: apache/airflow:2.9.3\n",
+            "docker-compose.yml": "services: {airflow: {image: 'apache/airflow:2.9.3'}}\n",
             "requirements.txt": "-c https://raw.example.com/constraints-2.8.1/constraints-3.11.txt\n",
         },
     )
-    assert complete(tmp_path, Settings())[1] == ()
+    done = complete(tmp_path, Settings())
+    assert done.found == ()
+    assert [(one.what, one.hint) for one in done.not_taken] == [
+        (
+            "airflow.version: 2.9.3 by docker-compose.yml, 2.8.1 by requirements.txt",
+            "set airflow.version in devenv.toml",
+        )
+    ]
 
 
 def test_the_environment_of_dags(tmp_path: Path) -> None:
@@ -156,31 +181,40 @@ def test_an_image_holds_nothing_from_outside_the_project(tmp_path: Path) -> None
         ({"etl.py": "from airflow import DAG\n"}, ".", "DAG files in the project's folder itself"),
         ({"setup.py": "from setuptools import setup\n"}, "dags", ""),
         (
-            {"pipelines/a.py": "", "docker-compose.yaml": "    - ./pipelines:/opt/airflow/dags\n"},
+            {
+                "pipelines/a.py": "",
+                "docker-compose.yaml": "services: {web: {volumes: [./pipelines:/opt/airflow/dags]}}\n",
+            },
             "pipelines",
             "docker-compose.yaml",
         ),
         (
-            {"jobs/a.py": "", "compose.yaml": "  - ${AIRFLOW_PROJ_DIR:-.}/jobs:/opt/airflow/dags:ro\n"},
+            {
+                "jobs/a.py": "",
+                "compose.yaml": "services: {web: {volumes: ['${AIRFLOW_PROJ_DIR:-.}/jobs:/opt/airflow/dags:ro']}}\n",
+            },
             "jobs",
             "compose.yaml",
         ),
         (
-            {"flows/a.py": "", "Dockerfile": "COPY --chown=airflow flows/ ${AIRFLOW_HOME}/dags/\n"},
+            {
+                "flows/a.py": "",
+                "Dockerfile": "FROM apache/airflow:2.7.2\nCOPY --chown=airflow flows/ ${AIRFLOW_HOME}/dags/\n",
+            },
             "flows",
             "Dockerfile",
         ),
-        ({"docker-compose.yaml": "    - ./nowhere:/opt/airflow/dags\n"}, "dags", ""),
-        ({"docker-compose.yaml": "    - ../outside:/opt/airflow/dags\n"}, "dags", ""),
+        ({"docker-compose.yaml": "services: {web: {volumes: [./nowhere:/opt/airflow/dags]}}\n"}, "dags", ""),
+        ({"docker-compose.yaml": "services: {web: {volumes: [../outside:/opt/airflow/dags]}}\n"}, "dags", ""),
     ],
 )
 def test_a_dag_folder_that_is_called_otherwise(tmp_path: Path, files: dict[str, str], dags: str, source: str) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    settings, found = complete(tmp_path, Settings())
-    assert settings.sync.dags == dags
-    assert [one.source for one in found if one.path == ("sync", "dags")] == ([source] if source else [])
+    done = complete(tmp_path, Settings())
+    assert done.settings.sync.dags == dags
+    assert [one.source for one in done.found if one.path == ("sync", "dags")] == ([source] if source else [])
 
 
 def test_packages_that_plugins_and_other_packages_import_belong_to_it_too(tmp_path: Path) -> None:
@@ -195,5 +229,17 @@ def test_packages_that_plugins_and_other_packages_import_belong_to_it_too(tmp_pa
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    settings, _found = complete(tmp_path, Settings())
-    assert settings.sync.folders == ("plugins", "first", "helpers", "second")
+    assert complete(tmp_path, Settings()).settings.sync.folders == ("plugins", "first", "helpers", "second")
+
+
+def test_the_line_of_airflows_constraints_is_left_to_devenv(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    copy = tmp_path / "copy.txt"
+    file.write_text("-c https://example.com/limits.txt\npandas\n")
+    assert requirements.without_airflows_constraints(file, copy) == file
+    line = "https://raw.githubusercontent.com/apache/airflow/constraints-2.8.1/constraints-3.11.txt"
+    file.write_text(f'--constraint "{line}"\n-c limits.txt\n-r=more/base.txt\n-r https://example.com/x.txt\n./lib\n')
+    assert requirements.without_airflows_constraints(file, copy) == copy
+    assert copy.read_text() == (
+        f"\n-c {tmp_path}/limits.txt\n-r {tmp_path}/more/base.txt\n-r https://example.com/x.txt\n./lib\n"
+    )

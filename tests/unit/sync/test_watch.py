@@ -213,7 +213,7 @@ def test_git_at_work_is_waited_for(tmp_path: Path, worktree: bool) -> None:
     index = GitIndex(tmp_path)
     assert not index.wait(threading.Event())
     (git / "index.lock").touch()
-    threading.Timer(0.05, (git / "index.lock").unlink).start()
+    threading.Timer(0.5, (git / "index.lock").unlink).start()
     assert index.wait(threading.Event())
     assert not (git / "index.lock").exists()
     (git / "index.lock").touch()
