@@ -256,9 +256,18 @@ class Claim:
             self._parent = None
 
     def _folder_at(self, parts: Tuple[str, ...]) -> int:
-        """Like `_open_folder`, and makes what is missing."""
+        """Like `_open_folder`, and makes what is missing.
+
+        A folder that is there already and not ours becomes ours: something of ours is in it from now on, and the laptop
+        counts it among what it sent.
+        """
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return self._open_folder(parts)
+            found = self._open_folder(parts)
+            for depth in range(2, len(parts) + 1):
+                path = "/".join(parts[:depth])
+                if path not in self.ledger:
+                    self.ledger.record(path, Held("folder"))
+            return found
         current = os.dup(self._base)
         try:
             for depth, name in enumerate(parts, 1):
@@ -274,7 +283,7 @@ class Claim:
 
     def _enter_or_make(self, folder: int, name: str, path: str, *, ours: bool) -> int:
         try:
-            return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            found = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -286,6 +295,10 @@ class Claim:
                 raise Refused("failed", f"{path} is a file that devenv did not put there") from error
             os.unlink(name, dir_fd=folder)
             _remove_bytecode(folder, name)
+        else:
+            if ours and path not in self.ledger:
+                self.ledger.record(path, Held("folder"))
+            return found
         if ours:
             self.ledger.record(path, Held("folder"))
         return self._enter(folder, name, 0o755)

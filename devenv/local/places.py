@@ -50,8 +50,8 @@ class Places:
         """Makes the folders that are missing, for their owner alone.
 
         Args:
-            roots: names of the synced folders. They are there before Airflow starts: Python remembers of a folder on
-                its path that it is not there, and finds nothing in it later.
+            roots: names of the synced folders, and further folders of PYTHONPATH. They are there before Airflow starts:
+                Python remembers of a folder on its path that it is not there, and finds nothing in it later.
         """
         for folder in (
             self.secrets.parent,

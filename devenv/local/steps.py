@@ -63,6 +63,13 @@ class LocalStep(Step):
         self.session.installer.cancel()
 
 
+def _make_folders(session: LocalSession) -> None:
+    """Makes the environment's folders, and all that is on PYTHONPATH."""
+    session.places.make(
+        (*(root.name for root in roots_of(session.project)), *session.project.settings.sync.python_path)
+    )
+
+
 class Preflight(LocalStep):
     """Folders, ports, the supervisor."""
 
@@ -86,7 +93,7 @@ class Preflight(LocalStep):
         if not client.supported():
             raise PlatformUnsupported("The local backend runs on Linux and macOS only", hint="use WSL 2 on Windows")
         session.project.make_state_folder()
-        session.places.make(root.name for root in roots_of(session.project))
+        _make_folders(session)
         former = session.client()
         if former is not None:
             # It lost its folders (`.devenv` was deleted), or nothing of it runs: start from the beginning.
@@ -338,6 +345,7 @@ class StartAirflow(LocalStep):
     def work(self, progress: Progress) -> str:
         """Has the supervisor start them and waits until they are well."""
         session = self.session
+        _make_folders(session)  # settings may have got more of them since the first start
         airflow_processes.install_policy(session.places)
         components = _airflow(session)
         supervisor = session.supervisor()

@@ -31,6 +31,7 @@ _RUNTIMES = {
 """Astro Runtime → the newest patch of the release of Airflow that it is made of (Astro Runtime's release notes)."""
 _PIP = re.compile(r"\bpip3? install\s+([^&|;]*)")
 _APT = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\s+([^&|;]*)")
+_REQUIREMENTS = re.compile(r".*requirements[^/]*(/[^/]+)?\.txt")
 _WITH_VALUE = {"-c", "--constraint", "-i", "--index-url", "--extra-index-url", "--find-links", "-f", "--trusted-host"}
 
 
@@ -59,47 +60,91 @@ def read(folder: Path, file: Path) -> Iterator[Found | NotTaken]:
         folder: of the project.
         file: the Dockerfile.
     """
-    source = file.relative_to(folder).as_posix()
-    instructions = list(_instructions(read_text(file)))
-    values: dict[str, str] = {}
-    environment: dict[str, str | None] = {}
-    mounts: list[Mount] = []
-    release = None
-    pip: list[str] = []
-    apt: list[str] = []
-    for one in instructions:
-        if one.word == "ARG":
-            name, _, default = one.rest.partition("=")
-            values.setdefault(name.strip(), default.strip().strip("\"'"))
-        elif one.word == "FROM":
-            parts = (interpolated(one.rest, values) or "").split()
-            release = release_of_image(next((part for part in parts if not part.startswith("--")), "")) or release
-        elif one.word == "ENV":
-            for name, text in _pairs(one.rest):
-                value = interpolated(text, {**values, "AIRFLOW_HOME": "/opt/airflow"})
-                environment[name] = value
-                if value is not None:
-                    values[name] = value
-        elif one.word in ("COPY", "ADD"):
-            mounts += _copies(one.rest, folder, file)
-        elif one.word == "RUN":
-            pip += _packages(_PIP, one.rest)
-            apt += _packages(_APT, one.rest)
-            package = _PACKAGE.search(interpolated(one.rest, values) or one.rest)
-            release = release or (package.group(1) if package else None)
-    if release is None:
-        return
-    yield Found(("airflow", "version"), release, source)
-    path = environment.pop("PYTHONPATH", None)
-    yield from taken(environment, source, below_env_file=True)
-    yield from folders_of(folder, mounts, source)
-    if path:
-        yield from python_path_of(folder, path, source)
-    yield from _requirements(folder, file, instructions, source)
-    if pip:
-        yield packages_of(pip, source)
-    if apt:
-        yield NotTaken(f"apt-get install {' '.join(apt)}", source, "write these packages into packages.txt")
+    image = _Image(folder, file)
+    for one in _instructions(read_text(file)):
+        image.take(one)
+    if image.release is not None:
+        yield from image.shown(file.relative_to(folder).as_posix())
+
+
+class _Image:
+    """What the instructions make, one after the other.
+
+    Attributes:
+        release: Airflow's; None where the image has no Airflow.
+    """
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        self.release: str | None = None
+        self._folder = folder
+        self._file = file
+        self._is_astro = False
+        self._arguments: dict[str, str] = {}
+        self._environment: dict[str, str | None] = {}
+        self._mounts: list[Mount] = []
+        self._pip: list[str] = []
+        self._apt: list[str] = []
+
+    def take(self, one: _Instruction) -> None:
+        """Follows one instruction; others than these change nothing that DAGs see."""
+        takes = {"ARG": self._arg, "FROM": self._from, "ENV": self._env, "COPY": self._copy, "ADD": self._copy}
+        takes.get(one.word, self._run if one.word == "RUN" else _nothing)(one.rest)
+
+    def shown(self, source: str) -> Iterator[Found | NotTaken]:
+        """What it comes to; `source` is the file's name."""
+        yield Found(("airflow", "version"), self.release, source)
+        if self._is_astro:  # Astro Runtime has its AIRFLOW_HOME on the path
+            yield Found(("sync", "python_path"), (".",), source)
+        path = self._environment.pop("PYTHONPATH", None)
+        yield from taken(self._environment, source, below_env_file=True)
+        yield from folders_of(self._folder, self._mounts, source)
+        if path:
+            yield from python_path_of(self._folder, path, source)
+        yield from self._requirements(source)
+        if self._pip:
+            yield packages_of(self._pip, source)
+        if self._apt:
+            hint = "write these packages into packages.txt"
+            yield NotTaken(f"apt-get install {' '.join(self._apt)}", source, hint)
+
+    def _arg(self, rest: str) -> None:
+        name, _, default = rest.partition("=")
+        self._arguments.setdefault(name.strip(), default.strip().strip("\"'"))
+
+    def _from(self, rest: str) -> None:
+        parts = (interpolated(rest, self._arguments) or "").split()
+        image = next((part for part in parts if not part.startswith("--")), "")
+        self.release = release_of_image(image) or self.release
+        self._is_astro = self._is_astro or _RUNTIME.fullmatch(image) is not None
+
+    def _env(self, rest: str) -> None:
+        for name, text in _pairs(rest):
+            value = interpolated(text, {**self._arguments, "AIRFLOW_HOME": "/opt/airflow"})
+            self._environment[name] = value
+            if value is not None:
+                self._arguments[name] = value
+
+    def _copy(self, rest: str) -> None:
+        self._mounts += _copies(rest, self._folder, self._file)
+
+    def _run(self, rest: str) -> None:
+        self._pip += _packages(_PIP, rest)
+        self._apt += _packages(_APT, rest)
+        package = _PACKAGE.search(interpolated(rest, self._arguments) or rest)
+        self.release = self.release or (package.group(1) if package else None)
+
+    def _requirements(self, source: str) -> Iterator[Found]:
+        """The requirements file that is copied into the image, where it does not lie where devenv looks first."""
+        if (self._folder / "requirements.txt").is_file():
+            return
+        paths = [mount.path for mount in self._mounts if _REQUIREMENTS.fullmatch(mount.path.as_posix())]
+        named = [path for path in paths if path.is_file() and path.resolve().is_relative_to(self._folder.resolve())]
+        if len(named) == 1:
+            yield Found(("requirements",), named[0].resolve().relative_to(self._folder.resolve()).as_posix(), source)
+
+
+def _nothing(_rest: str) -> None:
+    """Takes an instruction that does not matter."""
 
 
 def _instructions(text: str) -> Iterator[_Instruction]:
@@ -150,18 +195,3 @@ def _packages(pattern: re.Pattern[str], text: str) -> list[str]:
             elif not part.startswith(("-", "$")) and "apache-airflow==" not in part and part not in ("pip", "."):
                 found.append(part.strip("\"'"))
     return found
-
-
-def _requirements(folder: Path, file: Path, instructions: list[_Instruction], source: str) -> Iterator[Found]:
-    """The requirements file that is copied into the image, where it does not lie where devenv looks first."""
-    if (folder / "requirements.txt").is_file():
-        return
-    named = [
-        mount.path
-        for one in instructions
-        if one.word in ("COPY", "ADD")
-        for mount in _copies(one.rest, folder, file)
-        if re.fullmatch(r".*requirements.*\.txt", mount.path.name) and mount.path.is_file()
-    ]
-    if len(named) == 1 and named[0].resolve().is_relative_to(folder.resolve()):
-        yield Found(("requirements",), named[0].resolve().relative_to(folder.resolve()).as_posix(), source)

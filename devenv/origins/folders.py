@@ -155,7 +155,8 @@ def python_path(folder: Path, sync: SyncSettings, home: str) -> list[str]:
     """What belongs on PYTHONPATH where the synced folders lie below `home`.
 
     A folder that is a package is imported by its own name, as where the owner's working folder or image has the
-    project's root on the path; any other holds modules, or is a package without `__init__.py` (PEP 420).
+    project's root on the path; any other holds modules, or is a package without `__init__.py` (PEP 420), as `include/`
+    of an Astro project is.
 
     Args:
         folder: of the project.
@@ -167,6 +168,6 @@ def python_path(folder: Path, sync: SyncSettings, home: str) -> list[str]:
     modules = [name for name in folders if name not in packages or Path(name).name in CONVENTIONAL]
     found = [f"{home}/{Path(name).name}" for name in modules]
     found += [home if name in (".", "") else f"{home}/{name}" for name in sync.python_path]
-    if any(Path(name).name not in CONVENTIONAL or name in packages for name in folders):
+    if any(Path(name).name != "plugins" or name in packages for name in folders):
         found.append(home)
     return list(dict.fromkeys(found))

@@ -208,14 +208,7 @@ def _patches(project: Project, release: Release, environment: Object | None) -> 
         ("replace", "/metadata/name", f"vault-auth-delegator.{namespace}"),
         ("replace", "/subjects/0/namespace", namespace),
     ) | {"options": {"allowNameChange": True}}
-    if settings.sync.folders:
-        mounts = [
-            ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(root.name))
-            for root in roots_of(project)
-            if root.name != "dags"
-        ]
-        for component in (*_components(settings, release), "agent"):
-            yield _patch("Deployment", component, *mounts)
+    yield from _folder_patches(project, release)
     if environment is not None:
         source = ("add", "/spec/template/spec/containers/0/envFrom/-", _reference(environment))
         for component in (*_components(settings, release), "agent"):
@@ -245,6 +238,24 @@ def _patches(project: Project, release: Release, environment: Object | None) -> 
             yield _patch(
                 "Service", service, ("replace", "/spec/type", "ClusterIP"), ("remove", "/spec/ports/0/nodePort", None)
             )
+
+
+def _folder_patches(project: Project, release: Release) -> Iterator[dict[str, Any]]:
+    """What pods have of the folders beside the DAG folder, and of entries of PYTHONPATH within it."""
+    settings = project.settings
+    if settings.sync.folders:
+        mounts = [
+            ("add", "/spec/template/spec/containers/0/volumeMounts/-", _mount(root.name))
+            for root in roots_of(project)
+            if root.name != "dags"
+        ]
+        for component in (*_components(settings, release), "agent"):
+            yield _patch("Deployment", component, *mounts)
+    below_dags = [f"{_HOME}/{path}" for path in settings.sync.python_path if path.startswith("dags/")]
+    if below_dags and settings.sync.transport != "configmap":
+        made = ("add", "/spec/template/spec/initContainers/-", _makes_folders(below_dags))
+        for component in _components(settings, release):
+            yield _patch("Deployment", component, made)
 
 
 def _environment_secret(project: Project) -> Object | None:
@@ -290,6 +301,22 @@ def _json_text(content: object) -> str:
 
 def _mount(name: str) -> dict[str, Any]:
     return {"name": "dags", "mountPath": f"{_HOME}/{name}", "subPath": name, "readOnly": True}
+
+
+def _makes_folders(folders: Sequence[str]) -> dict[str, Any]:
+    """An init container for entries of PYTHONPATH within the DAG folder, which is empty when an environment is new.
+
+    Python remembers of a folder on its path that it is not there, and finds nothing in it later.
+    """
+    return {
+        "name": "python-path",
+        "image": "apache/airflow",  # kustomize puts the right one in its place
+        "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "command": ["mkdir", "-p", "--", *folders],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [_mount("dags") | {"readOnly": False}],
+    }
 
 
 def _pod_template(project: Project, airflow_image: str, environment: Object | None) -> Object:

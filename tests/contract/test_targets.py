@@ -321,6 +321,32 @@ def test_what_others_put_into_the_volume_stays(place: Folder, tmp_path: Path) ->
     assert set(place.held()) == {"dags/foreign.py"}
 
 
+def test_a_folder_that_others_made_takes_files_of_ours(place: Folder, tmp_path: Path) -> None:
+    """What was acknowledged must agree with what the agent counts, or the loop connects again for ever."""
+    project = project_at(tmp_path / "project")
+    (place.volume / "dags/team/deep").mkdir(parents=True)
+    (place.volume / "dags/team/out.csv").write_text("of a task")
+
+    def until(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < end, list(watch.events)
+            time.sleep(0.02)
+
+    with Watching(project, place.open) as watch:
+        watch.events.wait(WatchStarted)
+        for _ in range(2):  # the second time into a folder that stayed because of the task's file
+            (project.dag_folder / "team/deep").mkdir(parents=True)
+            (project.dag_folder / "team/deep/a.py").write_text("x")
+            watch.watcher.notice(project.dag_folder / "team")
+            until(lambda: (place.volume / "dags/team/deep/a.py").exists())
+            shutil.rmtree(project.dag_folder / "team")
+            watch.watcher.notice(project.dag_folder / "team")
+            until(lambda: not (place.volume / "dags/team/deep").exists())
+        assert not watch.events.of(ConnectionChanged)
+    assert set(place.held()) == {"dags/team", "dags/team/out.csv"}
+
+
 def test_a_full_disk_keeps_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from devenv.agent import claim
 

@@ -259,7 +259,8 @@ def test_composer_local_dev(tmp_path: Path) -> None:
 def test_astro(tmp_path: Path) -> None:
     empty = "airflow:\n  connections:\n    - conn_id:\n      conn_type:\n  pools:\n    - pool_name:\n"
     make(tmp_path, {"Dockerfile": "FROM quay.io/astronomer/astro-runtime:12.7.1\n", "airflow_settings.yaml": empty})
-    assert left(complete(tmp_path, Settings())) == []
+    done = complete(tmp_path, Settings())
+    assert (left(done), done.settings.sync.python_path) == ([], (".",))
     make(tmp_path, {"airflow_settings.yaml": empty + "  variables:\n    - {variable_name: a, variable_value: b}\n"})
     assert left(complete(tmp_path, Settings())) == [
         ("airflow_settings.yaml", "1 variable", "devenv secrets import airflow_settings.yaml")

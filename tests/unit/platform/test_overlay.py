@@ -104,8 +104,19 @@ def test_synced_folders_are_mounted_and_importable(project_folder: Path) -> None
         for generated in overlay.kustomization["configMapGenerator"]
         if "literals" in generated
     }
-    path = "PYTHONPATH=/opt/airflow/plugins:/opt/airflow/include"
+    path = "PYTHONPATH=/opt/airflow/plugins:/opt/airflow/include:/opt/airflow"
     assert environments == {"airflow-environment": [path], "task-environment": [path]}
+
+
+def test_entries_of_the_path_below_the_dag_folder_are_there_before_airflow_starts(project_folder: Path) -> None:
+    overlay = Overlay(project_folder, Settings(sync=SyncSettings(python_path=("dags/libs", "."))))
+    for component in ("scheduler", "triggerer"):
+        (operations,) = overlay.patches("Deployment", component)
+        (container,) = [operation["value"] for operation in operations if "initContainers" in operation["path"]]
+        assert container["command"] == ["mkdir", "-p", "--", "/opt/airflow/dags/libs"]
+        assert container["volumeMounts"][0]["readOnly"] is False
+    environments = [one["literals"] for one in overlay.kustomization["configMapGenerator"] if "literals" in one]
+    assert environments == [["PYTHONPATH=/opt/airflow/dags/libs:/opt/airflow"]] * 2
 
 
 def test_the_project_s_variables_are_a_secret_that_every_pod_of_airflow_has(project_folder: Path) -> None:
