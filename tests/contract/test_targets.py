@@ -339,7 +339,7 @@ def test_a_folder_that_others_made_takes_files_of_ours(place: Folder, tmp_path: 
             (project.dag_folder / "team/deep").mkdir(parents=True)
             (project.dag_folder / "team/deep/a.py").write_text("x")
             watch.watcher.notice(project.dag_folder / "team")
-            until(lambda: (place.volume / "dags/team/deep/a.py").exists())
+            until((place.volume / "dags/team/deep/a.py").exists)
             shutil.rmtree(project.dag_folder / "team")
             watch.watcher.notice(project.dag_folder / "team")
             until(lambda: not (place.volume / "dags/team/deep").exists())
