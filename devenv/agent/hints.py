@@ -12,6 +12,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from devenv.agent.deprecated import moved
 from devenv.agent.places import Places
+from devenv.agent.providers import DECORATORS, MODULES
 
 # Modules whose distribution has another name. (Anything else is looked for under its own.)
 _DISTRIBUTIONS = {
@@ -33,19 +34,7 @@ _DISTRIBUTIONS = {
     "zmq": "pyzmq",
 }
 _NAMESPACES = ("google.cloud", "azure", "opentelemetry")
-_NESTED_PROVIDERS = {"apache", "cncf", "microsoft", "common", "dbt", "atlassian"}
-_PROVIDER_FOLDERS = {"hooks", "operators", "sensors", "transfers", "triggers", "notifications", "decorators"}
-_DECORATORS = {
-    "docker": "apache-airflow-providers-docker",
-    "kubernetes": "apache-airflow-providers-cncf-kubernetes",
-    "kubernetes_cmd": "apache-airflow-providers-cncf-kubernetes",
-    "pyspark": "apache-airflow-providers-apache-spark",
-    "spark_submit": "apache-airflow-providers-apache-spark",
-    "snowpark": "apache-airflow-providers-snowflake",
-    "llm": "apache-airflow-providers-common-ai",
-    "agent": "apache-airflow-providers-common-ai",
-}
-"""Decorators of `@task` that come with a provider."""
+_PROVIDER = "apache-airflow-providers-"
 
 # Modules of providers that moved, or that a later provider dropped → where the class is now.
 _PROVIDER_MODULES = {
@@ -101,7 +90,7 @@ def missing_module(
             return "missing-module", message, hint
     package = distribution(name)
     line = f"Add a line to requirements.txt: {package}"
-    if package.replace("apache-airflow-providers-", "") in _PROVIDERS_OF_THE_IMAGE:
+    if package.replace(_PROVIDER, "") in _PROVIDERS_OF_THE_IMAGE:
         line += "   (the image apache/airflow has it; this installation does not)"
     return "missing-package", message, line
 
@@ -148,7 +137,7 @@ def _of_a_provider(name: str, _places: Places, _main: str, _version: Tuple[int, 
     package = distribution(name)
     installed = installed_version(package)
     if not installed:
-        return ""
+        return _no_provider(name.split(".")[2:])
     there = f"{package} {installed} is installed and has no module {name}"
     if name in _PROVIDER_MODULES:
         return f"{there}: {_PROVIDER_MODULES[name]}"
@@ -158,6 +147,22 @@ def _of_a_provider(name: str, _places: Places, _main: str, _version: Tuple[int, 
     near = nearest(name.rpartition(".")[2], _siblings(name))
     parent = name.rpartition(".")[0]
     return f"{there}: did you mean {parent}.{near}?" if near else f"{there}; see the changelog of the provider."
+
+
+def _no_provider(below: List[str]) -> str:
+    """Where no provider of Airflow's has such modules; "" where one does."""
+    if not below or below[0] in MODULES or ".".join(below[:2]) in MODULES:
+        return ""
+    nested = [known for known in MODULES if known.startswith(below[0] + ".")]
+    within = [known for known in MODULES if known.endswith("." + below[0])]  # `spark` of apache.spark
+    near = within[0] if within else nearest(".".join(below[:2]), nested) or nearest(below[0], MODULES)
+    if near:
+        return f"Airflow has no provider with this module: did you mean airflow.providers.{near}?"
+    if nested:
+        return (
+            f"Airflow has no provider with this module, only {', '.join(f'airflow.providers.{one}' for one in nested)}."
+        )
+    return "Airflow has no provider with this module; one of another maker has a name of its own on the package index."
 
 
 def _siblings(name: str) -> List[str]:
@@ -240,12 +245,17 @@ _QUESTIONS = (
 
 def decorator(name: str) -> str:
     """What to install for a decorator `@task.NAME` that does not exist."""
-    package = _DECORATORS.get(name) or f"apache-airflow-providers-{name.replace('_', '-')}"
+    if name not in DECORATORS:
+        near = nearest(name, DECORATORS)
+        return (
+            f"Did you mean @task.{near}?"
+            if near
+            else "Decorators of @task come with providers; none of Airflow's has this."
+        )
+    package = _PROVIDER + DECORATORS[name]
     if installed_version(package):
         return f"{package} {installed_version(package)} is installed and has no such decorator."
-    if name in _DECORATORS:
-        return f"Add a line to requirements.txt: {package}"
-    return "Decorators of @task come with providers: add the provider's line to requirements.txt"
+    return f"Add a line to requirements.txt: {package}"
 
 
 def installed_version(package: str) -> str:
@@ -262,9 +272,8 @@ def distribution(module: str) -> str:
     """The name under which a module is installed (`airflow.providers.slack`: `apache-airflow-providers-slack`)."""
     parts = module.split(".")
     if parts[:2] == ["airflow", "providers"]:
-        names = [part for part in parts[2:] if part not in _PROVIDER_FOLDERS]
-        depth = 2 if names[:1] and names[0] in _NESTED_PROVIDERS else 1
-        return "-".join(["apache-airflow-providers", *names[:depth]])
+        known = MODULES.get(".".join(parts[2:4])) or MODULES.get("".join(parts[2:3]))
+        return _PROVIDER + (known or "-".join(parts[2:3]))
     for namespace in _NAMESPACES:
         if module.startswith(namespace + "."):
             return "-".join(parts[: namespace.count(".") + 2])

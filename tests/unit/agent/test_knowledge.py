@@ -9,9 +9,10 @@ import pytest
 from devenv.agent.database import _read_trace, _seconds
 from devenv.agent.deprecated import deprecated_imports
 from devenv.agent.graph import Graph
-from devenv.agent.hints import distribution
+from devenv.agent.hints import distribution, missing_module
 from devenv.agent.places import Places
 from devenv.agent.problems import from_exception
+from devenv.agent.providers import MODULES
 
 
 @pytest.fixture
@@ -91,3 +92,26 @@ def test_the_schedulers_text(places: Places, tmp_path: Path) -> None:
     assert _read_trace(trace, places) == ("ModuleNotFoundError", "No module named 'x'", "dags/a.py", 3)
     assert _read_trace("", places) == ("", "it does not parse", "", 0)
     assert _seconds("1970-01-01 00:00:01.500000") == 1.5
+
+
+def test_the_provider_of_a_module_is_the_one_that_has_it() -> None:
+    for module, name in MODULES.items():
+        assert distribution(f"airflow.providers.{module}.operators.x") == f"apache-airflow-providers-{name}"
+    assert distribution("airflow.providers.amazon.aws.hooks.s3") == "apache-airflow-providers-amazon"
+    assert distribution("airflow.providers.microsoft.azure.hooks") == "apache-airflow-providers-microsoft-azure"
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        ("airflow.providers.slak.hooks", "did you mean airflow.providers.slack?"),
+        ("airflow.providers.spark.operators", "did you mean airflow.providers.apache.spark?"),
+        ("airflow.providers.microsoft.azur.hooks", "did you mean airflow.providers.microsoft.azure?"),
+        ("airflow.providers.cncf", "only airflow.providers.cncf.kubernetes."),
+        ("airflow.providers.fivetran.operators", "one of another maker has a name of its own"),
+    ],
+)
+def test_a_provider_that_airflow_does_not_have(module: str, hint: str, tmp_path: Path) -> None:
+    places = Places({"dags": str(tmp_path)})
+    rule, _message, said = missing_module(module, "No module", places, "dags/a.py", (2, 7, 2))
+    assert (rule, hint in said) == ("missing-module", True), said
