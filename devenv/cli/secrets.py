@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from devenv.cli.context import backend_from, console, project_from, session
-from devenv.errors import DevenvError, UsageError
+from devenv.cli.secrets_desk import Desk, set_pools
+from devenv.cli.secrets_pull import pull_secrets
+from devenv.errors import UsageError
 from devenv.events import Notice
-from devenv.sync.parse_again import leave_request
 
 if TYPE_CHECKING:
-    from devenv.backends.base import Backend
-    from devenv.project import Project
-    from devenv.vault.editor import Place, SecretEditor
-    from devenv.vault.keeper import SeedKeeper
+    from devenv.vault.editor import Place
     from devenv.vault.seeds import Value
-    from devenv.vault.store import SecretStore
 
 app = typer.Typer(
     add_completion=False,
@@ -50,56 +47,10 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show values.")]
 NoRestart = Annotated[bool, typer.Option("--no-restart", help="Leave pods running with the old value.")]
 
 
-class _Desk:
-    """The environment that a command is about: its editor, and what of it runs."""
-
-    def __init__(self) -> None:
-        from devenv.vault.editor import SecretEditor
-        from devenv.vault.keeper import SeedKeeper
-
-        self.project: Project = project_from()
-        self.backend: Backend | None = None
-        self.keeper: SeedKeeper = SeedKeeper(self.project)
-        self.store: SecretStore | None = None
-        self.silent = ""
-        try:
-            self.backend = backend_from(self.project)
-            self.keeper = self.backend.seed_keeper()
-            self.store = _store(self.project, self.backend)
-        except UsageError:
-            raise
-        except DevenvError as error:
-            self.silent = error.message
-        self.editor: SecretEditor = SecretEditor(self.project, self.keeper, self.store)
-
-    def say_where(self, done: str) -> None:
-        """Says what was done, and where it is now; a watch parses the files again, which may read it."""
-        leave_request(self.project.state_folder)
-        if self.store is not None:
-            console().report(Notice("info", done))
-        else:
-            console().report(
-                Notice("info", f"{done}; Vault is not running and loads it on the next `devenv up`", hint="devenv up")
-            )
-
-    def bring_to_pods(self, *, restart: bool) -> None:
-        """Brings the changed value to what runs with the old one."""
-        if self.store is not None and self.backend is not None:
-            self.backend.renew_secrets(console().report, restart=restart)
-
-
-def _store(project: Project, backend: Backend) -> SecretStore:
-    from devenv.vault.store import SecretStore
-
-    store = SecretStore(backend.vault(), project.settings.vault.mount)
-    store.paths("devenv/")  # asks Vault whether it is there
-    return store
-
-
 @app.command("list")
 def list_secrets() -> None:
     """What there is, without values: path, keys, who gave it, who reads it."""
-    desk = _Desk()
+    desk = Desk()
     entries = desk.editor.entries()
     rows = []
     for entry in entries:
@@ -137,7 +88,7 @@ def get(what: What, name: Name = None, *, reveal: Reveal = False) -> None:
     from devenv.vault.errors import SecretMissing
 
     place = place_of(what, name)
-    values = _Desk().editor.read(place.path)
+    values = Desk().editor.read(place.path)
     if place.key is not None:
         if place.key not in values:
             raise SecretMissing(f"{place.path} has no key {place.key}", hint=f"Its keys: {', '.join(sorted(values))}")
@@ -175,7 +126,7 @@ def set_secret(
     from devenv.vault.editor import place_of
 
     place = place_of(what, name)
-    desk = _Desk()
+    desk = Desk()
     values = _command_value(place, command) if command else _typed_values(place, desk)
     desk.editor.set(place.path, values, force=yes)
     desk.say_where(f"set {', '.join(f'{place.path} {key}' for key in values)}")
@@ -189,7 +140,7 @@ def remove(what: What, name: Name = None, *, no_restart: NoRestart = False) -> N
     from devenv.vault.editor import place_of
 
     place = place_of(what, name)
-    desk = _Desk()
+    desk = Desk()
     desk.editor.remove(place.path, None if place.live else place.key)
     desk.say_where(f"removed {place.path}" + (f" {place.key}" if place.key and not place.live else ""))
     if not place.live or desk.project.settings.airflow.variables_secret:
@@ -199,7 +150,7 @@ def remove(what: What, name: Name = None, *, no_restart: NoRestart = False) -> N
 @app.command()
 def keep() -> None:
     """Keeps what was put into Vault by hand (its page, `vault kv put`), which it forgets when it restarts."""
-    desk = _Desk()
+    desk = Desk()
     if desk.store is None:
         from devenv.vault.errors import VaultUnreachable
 
@@ -266,7 +217,7 @@ def seed(*, no_restart: NoRestart = False) -> None:
     """Fills Vault anew from the seeds: secrets, policies, roles. Commands (op read …) run again."""
     from devenv.vault.seeding import seed_again
 
-    desk = _Desk()
+    desk = Desk()
     if desk.store is None:
         from devenv.vault.errors import VaultUnreachable
 
@@ -311,14 +262,14 @@ def import_file(
         largest = f"{_LARGEST_IMPORT // 1_048_576} MiB"
         raise ImportInvalid(f"{file} is no regular file of at most {largest}", hint=f"ls -l {file}")
     imported = read_file(file, text, kind=kind, at=path)
-    desk = _Desk()
+    desk = Desk()
     desk.editor.set_all(imported.secrets)
     for each in imported.secrets:
         console().print(each)
         console().record("secret.imported", {"path": each})
     desk.say_where(f"imported {len(imported.secrets)} from {file}")
     if imported.pools:
-        _set_pools(desk, imported.pools)
+        set_pools(desk, imported.pools)
     desk.bring_to_pods(restart=not no_restart)
 
 
@@ -335,7 +286,7 @@ def export(
     """
     from devenv.vault import layout
 
-    given = _Desk().editor.read_given()
+    given = Desk().editor.read_given()
     if not reveal:
         given = {path: dict.fromkeys(values, _MASK) for path, values in given.items()}
     content: dict[str, dict[str, Any]] = {"connections": {}, "variables": {}, "secrets": {}}
@@ -372,7 +323,7 @@ def _command_value(place: Place, command: str) -> Mapping[str, Value]:
     return {place.key: Command(arguments)}
 
 
-def _typed_values(place: Place, desk: _Desk) -> Mapping[str, Value]:
+def _typed_values(place: Place, desk: Desk) -> Mapping[str, Value]:
     """What the user types, or standard input holds."""
     from devenv.vault import editor, layout
     from devenv.vault.importing import env_lines
@@ -407,18 +358,4 @@ def _ask(prompt: str) -> str:
     return getpass.getpass(prompt, stream=session().environment.stderr)
 
 
-def _set_pools(desk: _Desk, pools: tuple[Any, ...]) -> None:
-    names = ", ".join(pool.name for pool in pools)
-    try:
-        if desk.backend is None:
-            raise DevenvError("Airflow does not run")
-        client = desk.backend.airflow()
-        for pool in pools:
-            client.set_pool(pool.name, pool.slots, pool.description)
-        client.close()
-    except DevenvError as error:
-        console().report(
-            Notice("warning", f"pools were not set ({names}): {error.message}", hint="devenv up, then import again")
-        )
-    else:
-        console().report(Notice("info", f"pools set in Airflow: {names}"))
+app.command("pull")(pull_secrets)

@@ -213,6 +213,8 @@ class VaultSettings(Section):
     """The KV version 2 mount."""
     seeds: str | None = None
     """A 0600 file outside the repository with the seeds; without it, the one that `devenv secrets` keeps."""
+    pull: tuple[str, ...] = Field(default=(), strict=False)
+    """What `devenv secrets pull` may take from a deployed environment: "connections/warehouse_*", "variables/*"."""
     secrets: dict[KubernetesName, SecretFile] = Field(default_factory=dict)
     """Further secrets, beside the platform's kyuubi/database, postgres/airflow and slack/webhook."""
 

@@ -34,6 +34,7 @@ _EXAMPLES = {
     "sync.python_path": '["dags/libs"]',
     "check.ignore": '["top-level-io"]',
     "sync.ignore": '["*.ipynb", "!keep.ipynb"]',
+    "vault.pull": '["connections/warehouse_*", "variables/*"]',
     "vault.seeds": '"~/seeds.toml"',
 }
 

@@ -108,6 +108,16 @@ class ImportInvalid(UsageError):
     exit_code = ExitCode.USAGE
 
 
+class PullFailed(PlatformError):
+    """What `devenv secrets pull` reads from does not answer, denies it, or has nothing there; nothing was changed.
+
+    For a Vault, `VAULT_ADDR` and `VAULT_TOKEN` say which and who, as for Vault's own program; for a cluster, a context
+    of the kubeconfig; for an Airflow, `AIRFLOW_TOKEN`, or `AIRFLOW_USER` and `AIRFLOW_PASSWORD`.
+    """
+
+    code = "DEVENV-613"
+
+
 class ConnectionFails(DevenvError):
     """A connection that `devenv secrets test` tested does not work; the message is that of its hook or client library.
 

@@ -239,10 +239,20 @@ def _uri(path: Path, name: str, raw: object) -> str:
     raise ImportInvalid(f"{path}: connection {name} must be a URI, or an object with conn_type, host …")
 
 
-def _env(path: Path, text: str, at: str | None) -> Imported:
+def from_variables(path: Path, values: Mapping[str, str], at: str | None) -> tuple[Imported, dict[str, str]]:
+    """Environment variables as connections and variables; those that are neither lie at `at`, or are returned.
+
+    Args:
+        path: what they came from, for messages.
+        values: `AIRFLOW_CONN_X`, `AIRFLOW_VAR_X` and others.
+        at: the path in Vault for the others.
+
+    Raises:
+        ImportInvalid: a connection is not understood.
+    """
     secrets: dict[str, dict[str, str]] = {}
     others: dict[str, str] = {}
-    for name, value in env_lines(text, str(path)).items():
+    for name, value in values.items():
         if name.startswith("AIRFLOW_CONN_"):
             conn = name.removeprefix("AIRFLOW_CONN_").lower()
             parsed = _parts(path, conn, value) if value.lstrip().startswith("{") else value
@@ -251,14 +261,21 @@ def _env(path: Path, text: str, at: str | None) -> Imported:
             secrets.update([_variable(name.removeprefix("AIRFLOW_VAR_").lower(), value)])
         else:
             others[name] = value
-    if others and at is None:
+    if others and at is not None:
+        secrets[at], others = others, {}
+    found = Imported(secrets)
+    _require_places(path, found)
+    return found, others
+
+
+def _env(path: Path, text: str, at: str | None) -> Imported:
+    found, others = from_variables(path, env_lines(text, str(path)), at)
+    if others:
         raise ImportInvalid(
             f"{path}: {', '.join(sorted(others)[:5])} are no AIRFLOW_CONN_ and no AIRFLOW_VAR_, so they need a path",
             hint=f"devenv secrets import {path} --path kyuubi/database",
         )
-    if others and at is not None:
-        secrets[at] = others
-    return Imported(secrets)
+    return found
 
 
 def _parts(path: Path, name: str, text: str) -> object:

@@ -332,6 +332,27 @@ CASES = {
         ("3.3.2",),
         refused=True,
     ),
+    "provider-of-a-namespace": Case(
+        {
+            "dags/azure.py": "from airflow.providers.microsoft.azure.hooks.wasb import WasbHook\n" + TWO,
+            "dags/beam.py": "from airflow.providers.apache.beam.operators.beam import X\n" + TWO,
+            "dags/s3.py": "from airflow.providers.amazon.aws.operators.s3 import S3ListOperator\n" + TWO,
+            "dags/ours.py": "from operators.load import LoadOperator\n" + TWO,
+            "dags/misspelt.py": "from airflow.providers.gogle.cloud.hooks.gcs import GCSHook\n" + TWO,
+        },
+        {
+            "dags/azure.py": ("missing-package", 1, "requirements.txt: apache-airflow-providers-microsoft-azure"),
+            "dags/beam.py": ("missing-package", 1, "requirements.txt: apache-airflow-providers-apache-beam"),
+            "dags/s3.py": ("missing-package", 1, "apache-airflow-providers-amazon   (the image apache/airflow has it"),
+            "dags/ours.py": ("missing-module", 1, 'set sync.folders = ["operators"] in devenv.toml'),
+            "dags/misspelt.py": ("missing-module", 1, "did you mean airflow.providers.google?"),
+        },
+    ),
+    "renamed-in-the-provider-3": Case(
+        {"dags/pod.py": "from airflow.providers.cncf.kubernetes.operators.kubernetes_pod import X\n" + THREE},
+        {"dags/pod.py": ("missing-module", 1, "kubernetes.operators.pod import KubernetesPodOperator")},
+        ("3.3.2",),
+    ),
     "varying-3": Case(
         {"dags/moving.py": THREE + 'with DAG("moving", start_date=datetime.now(), schedule="@daily"):\n' + ONLY},
         {"dags/moving.py": ("varying-value", 4, "each parse makes a new version")},

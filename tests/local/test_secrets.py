@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -150,17 +151,27 @@ def held(shop: Shop, content: bytes) -> list[str]:
     return found
 
 
-def put_by_hand(shop: Shop, path: str, values: dict[str, str]) -> None:
-    """As in Vault's own page."""
+def vault_of(shop: Shop) -> dict[str, str]:
+    """VAULT_ADDR and VAULT_TOKEN of the environment."""
     exports = shop.program.run("env", "--reveal")  # not among what was printed: it is asked to reveal
-    variables = dict(re.findall(r"export (VAULT_\w+)=[\"']?([^\"'\n]+)", exports))
+    return dict(re.findall(r"export (VAULT_\w+)=[\"']?([^\"'\n]+)", exports))
+
+
+def ask_vault(shop: Shop, path: str, content: dict[str, object]) -> dict[str, Any]:
+    """A request that writes, as Vault's own page and program send it."""
+    variables = vault_of(shop)
     request = urllib.request.Request(
-        f"{variables['VAULT_ADDR']}/v1/secret/data/{path}",
-        json.dumps({"data": values}).encode(),
+        f"{variables['VAULT_ADDR']}/v1/{path}",
+        json.dumps(content).encode(),
         {"X-Vault-Token": variables["VAULT_TOKEN"]},
     )
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
-        pass
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        return json.loads(answer.read() or "{}")
+
+
+def put_by_hand(shop: Shop, path: str, values: dict[str, str]) -> None:
+    """As in Vault's own page."""
+    ask_vault(shop, f"secret/data/{path}", {"data": values})
 
 
 def test_what_was_put_into_vault_by_hand_is_told_and_can_be_kept(shop: Shop) -> None:
@@ -216,3 +227,86 @@ def test_a_connection_is_tested_from_where_tasks_run(shop: Shop) -> None:
     assert unknown.data["hint"] == "devenv secrets set connection nobodys"
     for name in ("metadata", "wrong"):
         shop.run("secrets", "rm", "connection", name)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Program:
+    """Another project, which takes what it may from the shop's environment."""
+    folder = tmp_path / "other"
+    (folder / "dags").mkdir(parents=True)
+    (folder / "devenv.toml").write_text(
+        'backend = "local"\n[vault]\npull = ["connections/ware*", "variables/*", "team/*"]\n'
+    )
+    return Program((sys.executable, "-m", "devenv"), folder, {"DEVENV_DATA": str(tmp_path / "data")})
+
+
+def pulled(program: Program, *arguments: str) -> dict[str, str]:
+    """What happens to each path, by what the command said."""
+    lines = program.json("secrets", "pull", *arguments)
+    return {line.data["path"]: line.data["action"] for line in lines if line.type == "devenv.secret.pulled"}
+
+
+def test_secrets_are_taken_from_a_deployed_vault_which_is_only_read(shop: Shop, other: Program) -> None:
+    for path, values in {
+        "prod/airflow/connections/warehouse": {"conn_uri": "postgresql://u:p@db/x"},
+        "prod/airflow/connections/billing": {"conn_uri": "postgresql://u:p@db/y"},
+        "prod/airflow/variables/region": {"value": "eu"},
+        "prod/airflow/team/reader": {"USER": "ada", "TOKEN": "t"},
+    }.items():
+        put_by_hand(shop, path, values)
+    rules = 'path "secret/*" { capabilities = ["read", "list"] }'
+    ask_vault(shop, "sys/policies/acl/reader", {"policy": rules})
+    token = ask_vault(shop, "auth/token/create", {"policies": ["reader"], "ttl": "10m"})["auth"]["client_token"]
+    variables = {**other.variables, "VAULT_ADDR": vault_of(shop)["VAULT_ADDR"], "VAULT_TOKEN": token}
+    program = Program(other.command, other.folder, variables)
+    expected = {
+        "connections/billing": "not allowed",
+        "connections/warehouse": "new",
+        "team/reader": "new",
+        "variables/region": "new",
+    }
+    assert pulled(program, "vault:secret/prod/airflow", "--dry-run") == expected
+    assert "region" not in program.run("secrets", "list")
+    said = program.run("secrets", "pull", "vault:secret/prod/airflow", "--yes")
+    assert "eu" not in said.split()
+    assert program.run("secrets", "get", "connection", "warehouse", "--reveal").strip() == "postgresql://u:p@db/x"
+    assert program.run("secrets", "get", "team/reader", "TOKEN", "--reveal").strip() == "t"
+    assert pulled(program, "vault:secret/prod/airflow", "--yes") == {
+        path: "same" if action == "new" else action for path, action in expected.items()
+    }
+    nothing = program.json("secrets", "pull", "vault:secret/nowhere", code=None)
+    assert [line.data["code"] for line in nothing] == ["DEVENV-613"]
+    stranger = Program(other.command, other.folder, {**variables, "VAULT_TOKEN": "wrong"})
+    assert [line.data["code"] for line in stranger.json("secrets", "pull", "vault:secret/prod", code=None)] == [
+        "DEVENV-613"
+    ]
+
+
+def test_connections_and_variables_are_taken_from_a_deployed_airflow(shop: Shop, other: Program) -> None:
+    uri = "postgresql://reader:hidden-word@db.example.com:5432/shop"
+    shop.program.run("airflow", "connections", "add", "warehouse_db", "--conn-uri", uri)
+    shop.program.run("airflow", "variables", "set", "bucket", "s3://team")
+    (status,) = [line for line in shop.program.json("status", "--reveal") if line.type == "devenv.status"]
+    admin = dict(
+        re.findall(
+            r"(AIRFLOW_ADMIN_\w+)=['\"]?([^'\"\n]*)", shop.program.run("secrets", "get", "airflow/admin", "--reveal")
+        )
+    )
+    variables = {
+        **other.variables,
+        "AIRFLOW_USER": admin["AIRFLOW_ADMIN_USER"],
+        "AIRFLOW_PASSWORD": admin["AIRFLOW_ADMIN_PASSWORD"],
+    }
+    address = next(url for url in status.data["urls"].values() if "28082" in url)
+    program = Program(other.command, other.folder, variables)
+    found = pulled(program, address, "--yes")
+    assert (found["connections/warehouse_db"], found["variables/bucket"]) == ("new, without its password", "new")
+    revealed = program.run("secrets", "get", "connection", "warehouse_db", "--reveal").strip()
+    assert revealed.startswith("postgres://reader@db.example.com:5432/shop")
+    program.run("secrets", "set", "connection", "warehouse_db", stdin=f"{uri}\n")
+    assert pulled(program, address, "--yes")["connections/warehouse_db"] == (
+        "kept: the source does not give its password"
+    )
+    assert "hidden-word" in program.run("secrets", "get", "connection", "warehouse_db", "--reveal")
+    stranger = Program(other.command, other.folder, {**variables, "AIRFLOW_PASSWORD": "wrong"})
+    assert [line.data["code"] for line in stranger.json("secrets", "pull", address, code=None)] == ["DEVENV-613"]

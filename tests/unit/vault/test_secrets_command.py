@@ -14,7 +14,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_project: object) -> Any:
         raise PlatformError("This environment was never started")
 
-    monkeypatch.setattr("devenv.cli.secrets.backend_from", refuse)
+    monkeypatch.setattr("devenv.cli.secrets_desk.backend_from", refuse)
 
 
 def test_a_value_is_set_from_standard_input_and_shown_only_when_asked(devenv: Devenv) -> None:
