@@ -61,6 +61,7 @@ def command(
         bool, typer.Option("--update-baseline", help="Write what is found to the file of --baseline.")
     ] = False,
     version: Annotated[str | None, typer.Option("--airflow", metavar="RELEASE", help="Airflow's release.")] = None,
+    env_file: Annotated[str | None, typer.Option(metavar="FILE", help="In place of .env, in the project.")] = None,
 ) -> None:
     """Says whether DAG files parse, and what is wrong with them, without a cluster.
 
@@ -78,7 +79,7 @@ def command(
     if update_baseline and baseline is None:
         raise typer.BadParameter("--update-baseline needs --baseline FILE")
     known = baselines.known(baseline) if baseline is not None and not update_baseline else Counter()
-    project = project_from(flags={"airflow.version": version})
+    project = project_from(flags={"airflow.version": version, "env_file": env_file})
     report = reporter_from()
     names = names_of(project, paths or [])
     interpreter = find_python(project, python, report)

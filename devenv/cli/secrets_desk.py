@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from devenv.cli.context import backend_from, console, project_from
+from devenv.dag_environment import named_secrets
 from devenv.errors import DevenvError, UsageError
 from devenv.events import Notice
 from devenv.sync.parse_again import leave_request
@@ -53,7 +54,13 @@ class Desk:
             )
 
     def bring_to_pods(self, *, restart: bool) -> None:
-        """Brings the changed value to what runs with the old one."""
+        """Brings the changed value to what runs with the old one; environment variables have it after an `up`."""
+        named = [name for name, _path, _key in named_secrets(self.project)]
+        if named and self.store is not None:
+            listed = ", ".join(named)
+            console().report(
+                Notice("info", f"[environment] has secrets as they were at the last up: {listed}", "devenv up")
+            )
         if self.store is not None and self.backend is not None:
             self.backend.renew_secrets(console().report, restart=restart)
 

@@ -75,6 +75,7 @@ def command(
         ),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Airflow's port on 127.0.0.1.")] = None,
+    env_file: Annotated[str | None, typer.Option(metavar="FILE", help="In place of .env, in the project.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.")] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Use a DAG volume that another environment filled and no longer uses.")
@@ -99,6 +100,7 @@ def command(
         executor=executor,
         parts=parts,
         port=port,
+        env_file=env_file,
     )
     given = any(value is not None for value in flags.values())
     project = project_from(flags=flags, as_last_up=not given)
@@ -175,6 +177,7 @@ def _settings(
     executor: Executor | None,
     parts: list[Part] | None,
     port: int | None,
+    env_file: str | None,
 ) -> dict[str, Any]:
     """The flags as settings; what is not given is None."""
     wanted = set(parts or ())
@@ -192,6 +195,7 @@ def _settings(
         "airflow.schedulers": 2 if "ha" in wanted else None,
         "components": components or None,
         "ports.airflow": port,
+        "env_file": env_file,
     }
 
 

@@ -59,7 +59,7 @@ def _release(value: str) -> str:
 
 def _inside(value: str) -> str:
     if not value or value.startswith(("/", "~")) or ".." in Path(value).parts:
-        message = "must be a folder inside the project"
+        message = "must be a path inside the project"
         raise ValueError(message)
     return value
 
@@ -286,7 +286,8 @@ class Settings(Section):
     requirements: InsideFolder = "requirements.txt"
     """The file with the Python packages of DAGs; paths in it start at its own folder."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
-    """`[environment]`: variables that DAG files and tasks find. No secrets: this file is committed."""
+    """`[environment]`: variables that DAG files and tasks find. No secrets, since this file is committed; but names of
+    secrets: "vault:team/reader#TOKEN" is the key TOKEN at team/reader in Vault."""
     components: tuple[ComponentName, ...] = Field(default=(), strict=False)
     """Further parts of the platform: "monitoring", "lineage"."""
     airflow: AirflowSettings = AirflowSettings()

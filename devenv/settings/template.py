@@ -55,7 +55,7 @@ class Given:
 
 
 _TABLES = {
-    "environment": ("[environment]", 'TEAM_BUCKET = "s3://team"'),
+    "environment": ("[environment]", 'TEAM_BUCKET = "s3://team"', 'TEAM_TOKEN = "vault:team/reader#TOKEN"'),
     "airflow.config": ("[airflow.config.core]", "parallelism = 64"),
     "images.build_arguments": ("[images.build_arguments]", 'PIP_INDEX_URL = "https://pypi.example.com/simple"'),
     "kubernetes.service_account_annotations": (

@@ -427,7 +427,7 @@ def command(place: Place, monkeypatch: pytest.MonkeyPatch) -> Command:
         def vault(self) -> hvac.Client:
             return place.client()
 
-    monkeypatch.setattr("devenv.cli.secrets.backend_from", lambda _project: Here())
+    monkeypatch.setattr("devenv.cli.secrets_desk.backend_from", lambda _project: Here())
 
     def run(*arguments: str, stdin: str = "", output: str = "text") -> str:
         out = io.StringIO()

@@ -10,6 +10,7 @@ from devenv.check.run import check, find_python
 from devenv.environment import Environment
 from devenv.events import Notice, VerdictReached
 from devenv.project import Project
+from devenv.vault import seeds
 
 from .conftest import cache_folder, eventually, is_healthy, watching, world
 
@@ -39,6 +40,7 @@ def work():
     assert os.environ["TEAM_BUCKET"] == BUCKET == "s3://team"
     assert (hello(), OWNER, SHOPS, REGION) == ("hello", "team", ["north"], "eu")
     assert os.path.exists("include/shops.json")
+    assert os.environ.get("TEAM_TOKEN", "?") == ("t" if "DEVENV_SECRETS_FOLDER" in os.environ else "?")
 
 
 with DAG("uses_all", start_date=datetime(2024, 1, 1), schedule=Monday(), catchup=False, tags=[QUERY.strip()]):
@@ -98,8 +100,11 @@ def test_check(tmp_path: Path) -> None:
 def test_a_run_on_the_local_backend(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         lay_out(made.folder)
-        settings = found(made.folder, made.variables).settings
-        made.settings = settings.model_copy(update={"ports": made.settings.ports})
+        (made.folder / "devenv.toml").write_text('[environment]\nTEAM_TOKEN = "vault:team/reader#TOKEN"\n')
+        project = found(made.folder, made.variables)
+        with seeds.locked(project):
+            seeds.save(project, seeds.load_or_create(project).with_values("team/reader", {"TOKEN": "t"}))
+        made.settings = project.settings.model_copy(update={"ports": made.settings.ports})
         made.up()
         eventually(lambda: is_healthy(made))
         with watching(made):

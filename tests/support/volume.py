@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -51,8 +52,11 @@ print(json.dumps(found))
 """
 
 
+_OWN_PROFILE = "devenv-tests"
+
+
 def running_profile() -> str:
-    """A running minikube profile: `DEVENV_TEST_CONTEXT`, or the first one; skips the test where there is none."""
+    """A running minikube profile: `DEVENV_TEST_CONTEXT`, or the first one; where there is none, one for this run."""
     if not shutil.which("minikube"):
         pytest.skip("minikube is not on PATH")
     if named := os.environ.get("DEVENV_TEST_CONTEXT"):
@@ -61,7 +65,10 @@ def running_profile() -> str:
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     names = [profile["Name"] for profile in json.loads(listed or "{}").get("valid", [])]
     if not names:
-        pytest.skip("no minikube profile is running")
+        # A test that is run alone, or again, finds none: an environment of another test made it the first time.
+        subprocess.run(["minikube", "start", "--profile", _OWN_PROFILE, "--memory", "5g"], check=True)
+        atexit.register(subprocess.run, ["minikube", "delete", "--profile", _OWN_PROFILE], check=False)
+        return _OWN_PROFILE
     return str(names[0])
 
 

@@ -12,6 +12,7 @@ from devenv.origins.complete import complete
 from devenv.origins.folders import python_path
 from devenv.project import Project
 from devenv.settings.schema import AirflowSettings, Settings, SyncSettings
+from devenv.vault import seeds
 
 
 def make(folder: Path, files: dict[str, str]) -> None:
@@ -130,6 +131,17 @@ def test_the_environment_of_dags(tmp_path: Path) -> None:
         "REGION": "us",
     }
     assert dag_environment.left_out(project) == ["AIRFLOW_UID", "AIRFLOW__CORE__EXECUTOR", "PYTHONPATH"]
+
+
+def test_a_variable_that_names_a_secret_has_its_value(tmp_path: Path) -> None:
+    settings = Settings(environment={"TOKEN": "vault:team/reader#TOKEN", "PLAIN": "vault:no key"})
+    project = Project(tmp_path, settings, Environment(variables={"DEVENV_DATA": str(tmp_path / "data")}, cwd=tmp_path))
+    with pytest.raises(dag_environment.NamedSecretMissing) as missing:
+        dag_environment.variables(project)
+    assert missing.value.hint == "devenv secrets set team/reader TOKEN"
+    with seeds.locked(project):
+        seeds.save(project, seeds.load_or_create(project).with_values("team/reader", {"TOKEN": "t"}))
+    assert dag_environment.variables(project) == {"TOKEN": "t", "PLAIN": "vault:no key"}
 
 
 def test_what_requirements_refer_to(tmp_path: Path) -> None:

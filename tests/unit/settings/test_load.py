@@ -108,7 +108,7 @@ def test_every_problem_of_every_source_in_one_message(tmp_path: Path) -> None:
         ('name = "a"\n\nname = "b"\n', "devenv.toml:3", "is not TOML"),
         ("[minikube]\ncpus = 1\n", "devenv.toml:2", "minikube.cpus must be at least 2, not 1"),
         ('[minikube]\nmemory = "lots"\n', "devenv.toml:2", 'minikube.memory cannot be "lots"'),
-        ('[sync]\ndags = "../elsewhere"\n', "devenv.toml:2", "must be a folder inside the project"),
+        ('[sync]\ndags = "../elsewhere"\n', "devenv.toml:2", "must be a path inside the project"),
         ('[airflow]\nversion = "2.6.3"\n', "devenv.toml:2", "must be a release from 2.7.0 on"),
         ('[vault.secrets.a]\npath = "x/y"\n', "devenv.toml:1", "vault.secrets.a.file is missing"),
         ('[sync]\nbackend = "local"\n', "devenv.toml:2", "stands outside any table, above the first [table]"),
