@@ -20,6 +20,8 @@ _AIRFLOWS = re.compile(
     r"""^[ \t]*(-c|--constraint)[=\s]\s*["']?https?://\S+/constraints-[\w.]+/constraints-[\w.-]+\.txt["']?""",
     re.MULTILINE,
 )
+_REQUIRE = re.compile(r"^[ \t]*--require-hashes\b", re.MULTILINE)
+_HASHED = re.compile(r"^[ \t]*--require-hashes\b|^[^#\n]*\s--hash[=\s]", re.MULTILINE)
 _DESCRIBES = ("pyproject.toml", "setup.py", "setup.cfg")
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "venv", "build", "dist", ".devenv", "node_modules"}
 
@@ -89,25 +91,36 @@ def references(requirements: Path) -> References:
     return References(tuple(files), tuple(packages), frozenset(editable))
 
 
-def without_airflows_constraints(requirements: Path, copy: Path) -> Path:
-    """The file, or a copy of it without the line that names Airflow's own constraints, where it has one.
+def is_hashed(requirements: Path) -> bool:
+    """Whether pip installs nothing beside this file's packages: it wants a hash of each then."""
+    return _HASHED.search(_content(requirements).decode("utf-8", "replace")) is not None
 
-    MWAA asks for that line. Who installs here has the release's limits anyway: for the Python that it runs on, and also
-    where that address cannot be reached.
+
+def names_git(found: References) -> bool:
+    """Whether a package is fetched with git."""
+    return any(re.search(rb"^[^#\n]*\bgit\+", _content(path), re.MULTILINE) for path in found.files)
+
+
+def for_uv(requirements: Path, copy: Path) -> Path:
+    """The file, or a copy of it without lines that stand in the way when it is installed beside Airflow.
+
+    One is that of Airflow's own constraints, which MWAA asks for. Who installs here has the release's limits anyway:
+    for the Python that it runs on, and also where that address cannot be reached. The other is `--require-hashes`: uv
+    checks the hashes that there are in any case, and Airflow's own packages come without.
 
     Args:
         requirements: the project's file.
         copy: where a copy is written; paths to further files are whole in it.
     """
     text = _content(requirements).decode("utf-8", "replace")
-    if not _AIRFLOWS.search(text):
+    if not _AIRFLOWS.search(text) and not _REQUIRE.search(text):
         return requirements
 
     def whole(match: re.Match[str]) -> str:
         path = match["path"].strip("'\"")
         return match[0] if "://" in path else f"{match['option']} {requirements.parent.resolve() / path}"
 
-    copy.write_text(_NAMED.sub(whole, _AIRFLOWS.sub("", text)), encoding="utf-8")
+    copy.write_text(_NAMED.sub(whole, _REQUIRE.sub("", _AIRFLOWS.sub("", text))), encoding="utf-8")
     return copy
 
 

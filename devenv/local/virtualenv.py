@@ -20,7 +20,7 @@ from devenv.files import write_whole
 from devenv.local import installed
 from devenv.local.errors import InstallFailed, InterpreterMissing, RequirementsConflict
 from devenv.published import packages_until, uv, uv_variables
-from devenv.requirements import references, without_airflows_constraints
+from devenv.requirements import for_uv, references
 
 EXTRAS = ("cncf.kubernetes", "hashicorp", "postgres", "statsd")
 _MARKER = ".devenv-complete"
@@ -193,7 +193,7 @@ class Installer:
             RequirementsConflict: there is no set of packages that both accept.
         """
         options, words = limits
-        file = without_airflows_constraints(requirements, folder / requirements.name) if options else requirements
+        file = for_uv(requirements, folder / requirements.name)
         wanted, cwd = ["-r", str(file), *packages], requirements.parent
         code, lines = self._try([*options, *wanted], folder, _unheard, cwd)
         if code == 0:

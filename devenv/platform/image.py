@@ -75,17 +75,15 @@ class ProjectImage:
         folder, settings = self._project.folder, self._project.settings
         lines = [f"FROM {settings.airflow_image}"]
         lines += [f"ARG {name}" for name in sorted(settings.images.build_arguments)]
+        installs = []
         if (folder / PACKAGES).is_file():
-            lines += [
-                "USER root",
-                f"COPY {PACKAGES} /tmp/{PACKAGES}",
-                (
-                    "RUN apt-get update"
-                    f" && sed 's/#.*//' /tmp/{PACKAGES} | xargs apt-get install -y --no-install-recommends"
-                    " && apt-get clean && rm -rf /var/lib/apt/lists/*"
-                ),
-                "USER airflow",
-            ]
+            installs.append(f"sed 's/#.*//' /tmp/{PACKAGES} | xargs apt-get install -y --no-install-recommends")
+        if requirements.names_git(requirements.references(self._project.requirements)):
+            installs.append("apt-get install -y --no-install-recommends git")  # which Airflow's image has not
+        if installs:
+            copied = [f"COPY {PACKAGES} /tmp/{PACKAGES}"] if (folder / PACKAGES).is_file() else []
+            commands = ("apt-get update", *installs, "apt-get clean", "rm -rf /var/lib/apt/lists/*")
+            lines += ["USER root", *copied, "RUN " + " && ".join(commands), "USER airflow"]
         # Beside a requirement with a version, the name alone asks for nothing more; where the image has the package,
         # pip changes nothing.
         wanted = list(settings.packages)
@@ -103,6 +101,9 @@ class ProjectImage:
                 lines.append(f"COPY {REQUIREMENTS} /tmp/{REQUIREMENTS}")
                 wanted.append(f"-r /tmp/{REQUIREMENTS}")
             release = f'"apache-airflow=={settings.airflow.version}"'
+            if given and requirements.is_hashed(self._project.requirements):
+                # Beside packages with hashes, pip takes none without; so they are installed before.
+                lines.append(f"RUN {before}pip install --no-cache-dir {wanted.pop()}")
             lines.append(f"RUN {before}" + " ".join(("pip install --no-cache-dir", release, *wanted)))
         if self._has_plugins():
             lines.append(f"COPY --chown=airflow:0 {PLUGINS} /opt/airflow/plugins")

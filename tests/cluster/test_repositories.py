@@ -13,7 +13,7 @@ from tests.support.program import Program
 pytestmark = [pytest.mark.cluster, pytest.mark.repositories, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("name", ["compose", "official-chart", "local-packages"])
+@pytest.mark.parametrize("name", ["compose", "own-image", "local-packages"])
 def test_it_comes_up(name: str, tmp_path: Path, empty_profile: str) -> None:
     variables = {
         "DEVENV_DATA": str(tmp_path / "data"),

@@ -198,7 +198,9 @@ LAYOUTS = {
             "COPY requirements/prod.txt /tmp/prod.txt\nRUN pip install --no-cache-dir -r /tmp/prod.txt\n"
             "COPY dags/ ${AIRFLOW_HOME}/dags/\nCOPY config ${AIRFLOW_HOME}/config\n"
             "COPY common/ ${AIRFLOW_HOME}/common/\n",
-            "requirements/prod.txt": "six\n",
+            "requirements/prod.txt": "--require-hashes\nsix==1.16.0 ; python_version > '3' \\\n"
+            "  --hash=sha256:1e61c37477a1626458e36f7b1d82aa5c9b094fa4802892072e49de9c60c4c926 \\\n"
+            "  --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254\n",
             "dags/daily.py": _dag(
                 "import six\nfrom common.defaults import OWNER", "", 'assert open("config/x.json").read() == "{}"'
             ),

@@ -23,6 +23,7 @@ from devenv.cluster.kubectl import KubectlDuplex, kubectl_command
 from devenv.duplex import DuplexClosed
 from devenv.environment import Environment
 from devenv.resources import platform_folder
+from devenv.settings.schema import ImageSettings
 from devenv.sync.model import Capabilities, Listener, Target, TargetLost
 from devenv.sync.targets.agent import AgentOptions, AgentTarget, Owner
 from devenv.sync.targets.configmap import ConfigMapTarget
@@ -68,6 +69,8 @@ def running_profile() -> str:
         # A test that is run alone, or again, finds none: an environment of another test made it the first time.
         subprocess.run(["minikube", "start", "--profile", _OWN_PROFILE, "--memory", "5g"], check=True)
         atexit.register(subprocess.run, ["minikube", "delete", "--profile", _OWN_PROFILE], check=False)
+        for image in ("apache/airflow:2.7.2", ImageSettings().vault):
+            subprocess.run(["minikube", "image", "load", "--profile", _OWN_PROFILE, image], check=True)
         return _OWN_PROFILE
     return str(names[0])
 

@@ -244,14 +244,18 @@ def test_packages_that_plugins_and_other_packages_import_belong_to_it_too(tmp_pa
     assert complete(tmp_path, Settings()).settings.sync.folders == ("plugins", "first", "helpers", "second")
 
 
-def test_the_line_of_airflows_constraints_is_left_to_devenv(tmp_path: Path) -> None:
+def test_lines_that_stand_in_the_way_are_left_out_for_uv(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     copy = tmp_path / "copy.txt"
     file.write_text("-c https://example.com/limits.txt\npandas\n")
-    assert requirements.without_airflows_constraints(file, copy) == file
+    assert not requirements.is_hashed(file)
+    assert requirements.for_uv(file, copy) == file
     line = "https://raw.githubusercontent.com/apache/airflow/constraints-2.8.1/constraints-3.11.txt"
     file.write_text(f'--constraint "{line}"\n-c limits.txt\n-r=more/base.txt\n-r https://example.com/x.txt\n./lib\n')
-    assert requirements.without_airflows_constraints(file, copy) == copy
+    assert requirements.for_uv(file, copy) == copy
     assert copy.read_text() == (
         f"\n-c {tmp_path}/limits.txt\n-r {tmp_path}/more/base.txt\n-r https://example.com/x.txt\n./lib\n"
     )
+    file.write_text("--require-hashes\nsix==1.16.0 \\\n    --hash=sha256:1e61\n")
+    assert requirements.is_hashed(file)
+    assert requirements.for_uv(file, copy).read_text() == "\nsix==1.16.0 \\\n    --hash=sha256:1e61\n"

@@ -62,6 +62,19 @@ def test_lineage_brings_its_provider_beside_a_requirement_with_a_version(
     assert install.endswith("apache-airflow-providers-openlineage -r /tmp/requirements.txt")
 
 
+def test_what_pip_cannot_do_beside_airflow_is_done_before(project_folder: Path) -> None:
+    (project_folder / "requirements.txt").write_text("six==1.16.0 --hash=sha256:1e61\n")
+    lines = image(project_folder).dockerfile().splitlines()
+    assert [line for line in lines if "pip install" in line] == [
+        "RUN pip install --no-cache-dir -r /tmp/requirements.txt",
+        'RUN pip install --no-cache-dir "apache-airflow==2.7.2"',
+    ]
+    assert not any("apt-get" in line for line in lines)
+    (project_folder / "requirements.txt").write_text("x @ git+https://git.example.com/x.git\n")
+    (install,) = [line for line in image(project_folder).dockerfile().splitlines() if "apt-get" in line]
+    assert "apt-get install -y --no-install-recommends git &&" in install
+
+
 def test_plugins_that_are_synced_are_not_built_in(project_folder: Path) -> None:
     (project_folder / "plugins").mkdir()
     (project_folder / "plugins" / "hook.py").write_text("")
