@@ -12,6 +12,7 @@ import yaml
 
 from devenv.environment import Environment
 from tests.conftest import Devenv
+from tests.support.program import Program
 
 from .conftest import cache_folder
 
@@ -93,3 +94,13 @@ def test_the_hook_of_pre_commit(project_folder: Path, python: Path, tmp_path: Pa
     failed = run()
     assert failed.returncode == 1
     assert "Did you mean EmptyOperator?" in failed.stdout
+
+
+def test_the_release_that_is_asked_for_judges(python: Path, tmp_path: Path) -> None:
+    """Never the Airflow of the shell's own environment, where that is another release."""
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags/old.py").write_text("from airflow.utils.dates import days_ago\n" + GOOD.format(name="old"))
+    variables = {"VIRTUAL_ENV": str(python.parents[1]), "DEVENV_CACHE": str(cache_folder())}
+    program = Program((sys.executable, "-m", "devenv"), tmp_path, variables)
+    assert "1 file, 1 DAG, 0 broken" in program.run("check", "--airflow", "2.7.2")
+    assert "import-error" in program.run("check", "--airflow", "3.3.2", "--format", "github", code=1)

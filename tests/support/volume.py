@@ -69,7 +69,7 @@ def running_profile() -> str:
         # A test that is run alone, or again, finds none: an environment of another test made it the first time.
         subprocess.run(["minikube", "start", "--profile", _OWN_PROFILE, "--memory", "5g"], check=True)
         atexit.register(subprocess.run, ["minikube", "delete", "--profile", _OWN_PROFILE], check=False)
-        for image in ("apache/airflow:2.7.2", ImageSettings().vault):
+        for image in ("apache/airflow:2.7.2", "postgres:15", ImageSettings().vault):
             subprocess.run(["minikube", "image", "load", "--profile", _OWN_PROFILE, image], check=True)
         return _OWN_PROFILE
     return str(names[0])
