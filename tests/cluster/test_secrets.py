@@ -16,6 +16,8 @@ import hvac
 import pytest
 import yaml
 
+from devenv.backends.base import Backend
+from devenv.backends.choose import choose
 from devenv.cluster.connection import Cluster
 from devenv.cluster.errors import ClusterError
 from devenv.environment import Environment
@@ -419,17 +421,16 @@ def command(place: Place, monkeypatch: pytest.MonkeyPatch) -> Command:
     from devenv.__main__ import main
     from devenv.environment import Session
 
-    class Here:
-        """The part of a backend that secrets need: the platform itself is not up in these tests."""
+    def backend_from(project: Project) -> Backend:
+        """The backend, with the Vault of these tests: the platform itself is not up in them."""
+        found = choose(project, None, lambda _event: None)
+        monkeypatch.setattr(found, "vault", place.client)
+        return found
 
-        name = "kubernetes"
-
-        def vault(self) -> hvac.Client:
-            return place.client()
-
-    monkeypatch.setattr("devenv.cli.secrets_desk.backend_from", lambda _project: Here())
+    monkeypatch.setattr("devenv.cli.secrets_desk.backend_from", backend_from)
 
     def run(*arguments: str, stdin: str = "", output: str = "text") -> str:
+        wait_for(lambda: place.seeded_by(""), "Vault, which the test before may have ended, is seeded")
         out = io.StringIO()
         environment = Environment(
             stdin=io.StringIO(stdin),
@@ -519,7 +520,9 @@ def test_a_canary_is_found_nowhere_else(place: Place, command: Command) -> None:
     assert holders == {(NAMESPACE, seeds.SECRET_NAME), (NAMESPACE, mirrored.VARIABLES)}
     laptop = [path for path in own.parent.rglob("*") if path.is_file() and "cache" not in path.parts]
     with_secrets = {path for path in laptop if any(value.encode() in path.read_bytes() for value in hidden.values())}
-    assert with_secrets == {own, seeds.kept_file(place.project)}
+    kept = seeds.kept_file(place.project)
+    assert with_secrets == {own, kept, seeds.before_file(kept)}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in with_secrets)
     assert all(path.stat().st_mode & 0o077 == 0 for path in with_secrets)
 
 
