@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 _TASKS = "kubernetes_executor=True"
 _SCHEDULER_LINES = 4_000
+_POD_LINES = 2_000
 _SCHEDULER_SECONDS = 900.0
 _RETRY_SECONDS = 3.0
 _BODY = "HTTP response body: "
 _OVER_MEMORY = 137
 """The exit code of a process that was killed by SIGKILL: its memory's limit, or that of its node."""
+_BEGAN = re.compile(r"Running <TaskInstance|Executing workload")
+"""What a task's pod prints when it has found the task: of 2.x, and of 3.x, whose log has what comes after."""
+_ERROR = re.compile(r"[\w.]*(Error|Exception|NotFound|Interrupt)\b.*: ")
 _ENDED = {
     "OOMKilled": (
         "was over its memory limit (OOMKilled)",
@@ -66,7 +70,7 @@ def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
     if not pods:
         return _refused(cluster, namespace, task)
     pod = max(pods, key=lambda item: str(item["metadata"].get("creationTimestamp") or ""))
-    found = ended_badly(pod)
+    found = ended_badly(pod) or _ended_before_the_task(cluster, pod)
     if found is not None:
         return found
     waiting = diagnose(pod)
@@ -95,6 +99,33 @@ def ended_badly(pod: Object) -> Trouble | None:
             more = str(status.get("message") or "")
             return Trouble(f"its pod {text}{': ' + more if more else ''}", hint)
     return None
+
+
+def _ended_before_the_task(cluster: Cluster, pod: Object) -> Trouble | None:
+    """What a pod wrote that ended before its task began, of which Airflow's log has nothing; None where it began."""
+    metadata = pod["metadata"]
+    for kind, container, code in _failed_containers(pod):
+        written = cluster.logs(metadata["name"], metadata["namespace"], container, tail=_POD_LINES)
+        lines = [clean(line.decode("utf-8", "replace"), 2_000).strip() for line in written]
+        if kind == "init":
+            last = next((line for line in reversed(lines) if line), "")
+            said = f"its init container {container} ended with exit code {code}"
+            return Trouble(f"{said}: {last}" if last else said, "correct executor_config of the task")
+        if len(lines) >= _POD_LINES or any(_BEGAN.search(line) for line in lines):
+            return None
+        errors = [line for line in lines if _ERROR.match(line)]
+        if errors:
+            return Trouble(f"its pod ended before the task began: {errors[-1]}", "devenv dags --broken")
+    return None
+
+
+def _failed_containers(pod: Object) -> Iterator[tuple[str, str, int]]:
+    """Kind, name and exit code of each container of a pod that ended otherwise than with 0."""
+    for kind, key in (("init", "initContainerStatuses"), ("base", "containerStatuses")):
+        for entry in (pod.get("status") or {}).get(key) or ():
+            code = ((entry.get("state") or {}).get("terminated") or {}).get("exitCode")
+            if code:
+                yield kind, str(entry["name"]), int(code)
 
 
 def _about(pod: Object) -> TaskKey:

@@ -112,6 +112,47 @@ def test_a_task_that_cannot_start_is_explained_while_one_waits(
     deployed.kubectl("delete", "pod", "-l", "kubernetes_executor=True", "--wait=false")  # it takes cpu until it ends
 
 
+ENDED = {
+    # apache/airflow#22191, #41436
+    "prepare_fails": (
+        """
+prepare = k8s.V1Container(name="prepare", image="IMAGE", command=["sh", "-c", "echo no license here; exit 3"])
+spec = k8s.V1PodSpec(containers=[k8s.V1Container(name="base")], init_containers=[prepare])
+make("prepare_fails", k8s.V1Pod(spec=spec))
+""",
+        "its init container prepare ended with exit code 3: no license here",
+    ),
+    # apache/airflow#15374, #27622
+    "broken_in_the_pod": (
+        """
+import os
+
+if os.environ.get("AIRFLOW_IS_K8S_EXECUTOR_POD"):
+    raise RuntimeError("no such share in this pod")
+make("broken_in_the_pod", pod())
+""",
+        "its pod ended before the task began: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("dag_id", ENDED)
+def test_a_task_whose_pod_ended_before_it_began_is_explained(
+    main_job: Program, deployed: Deployed, dag_id: str
+) -> None:
+    made, reason = ENDED[dag_id]
+    image = deployed.kubectl(
+        "get", "deploy", "scheduler", "-o", "jsonpath={.spec.template.spec.containers[0].image}"
+    ).strip()
+    with dag_file(main_job, dag_id, f"{HEAD}\n{made.replace('IMAGE', image)}\n"):
+        ended = main_job.json("run", dag_id, "--wait", code=1, seconds=300)[-1].data
+        assert reason in ended["message"]
+        asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
+        assert reason in str(asked)
+        (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
+        assert any(reason in each["text"] for each in status["troubles"] if each["dag_id"] == dag_id)
+
+
 @pytest.fixture
 def only_here() -> Iterator[str]:
     """An image that no registry has, in the Docker engine of this machine: a release's own, under another name."""
