@@ -18,6 +18,10 @@ _PLACES = ("", "airflow", "docker", "docker/airflow")
 """Folders of a repository in which the files of an origin lie, besides the one that holds the DAG folder."""
 _DOCKERFILES = ("Dockerfile", "Dockerfile.airflow", "airflow.Dockerfile", "Containerfile")
 _FILES_LIMIT = 20
+_DEPTH = 3
+_FOLDERS_LIMIT = 50
+_ENTRIES_LIMIT = 500
+_NEVER = {"node_modules", "venv", "env", "site-packages", "__pycache__"}
 _DAGS = ("sync", "dags")
 _Read = Callable[[Path, Path], Iterator["Found | NotTaken"]]
 _ORIGINS: tuple[tuple[tuple[str, ...], _Read], ...] = (
@@ -92,15 +96,32 @@ def _shown(folder: Path, places: Sequence[str]) -> Iterator[Found | NotTaken]:
 
 
 def _shown_anywhere(folder: Path) -> Iterator[Found | NotTaken]:
+    files = [file for place in _near(folder) for file in sorted(_files(place))]
     for patterns, read in _PATTERNS:
-        files = (file for pattern in patterns for file in sorted(folder.glob(pattern)))
-        for file in itertools.islice((file for file in files if not _is_hidden(file, folder)), _FILES_LIMIT):
+        named = (file for file in files if any(file.match(pattern) for pattern in patterns))
+        for file in itertools.islice(named, _FILES_LIMIT):
             yield from read(folder, file)
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    parts = file.relative_to(folder).parts
-    return any(part.startswith(".") or part in ("node_modules", "venv", "env") for part in parts)
+def _near(folder: Path) -> Iterator[Path]:
+    """The folder and those up to two levels below it, within bounds: each command looks, in whatever repository."""
+    level = [folder]
+    for _depth in range(_DEPTH):
+        yield from level
+        below = (path for place in level for path in sorted(_entries(place)) if path.is_dir())
+        level = list(itertools.islice((path for path in below if path.name not in _NEVER), _FOLDERS_LIMIT))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in _entries(folder) if path.is_file())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        found = (path for path in folder.iterdir() if not path.name.startswith("."))
+        return list(itertools.islice(found, _ENTRIES_LIMIT))
+    except OSError:
+        return []
 
 
 class _Repository:

@@ -11,7 +11,7 @@ from devenv.origins.found import Found, NotTaken
 from devenv.origins.homes import inside
 from devenv.origins.text import read_text
 
-PATTERNS = ("*.tf", "*/*.tf", "composer/*/config.json")
+PATTERNS = ("*.tf", "composer/*/config.json")
 _IMAGE = re.compile(r"composer-[\d.a-z-]+-airflow-(\d+\.\d+\.\d+)")
 _PACKAGES = re.compile(r"\bpypi_packages\s*=")
 

@@ -17,7 +17,7 @@ from devenv.origins.packages import packages_of
 from devenv.origins.text import read_yaml
 from devenv.origins.variables import EXECUTOR, is_devenvs, taken
 
-PATTERNS = ("*values*.y*ml", "*/*values*.y*ml", "*/*/*values*.y*ml")
+PATTERNS = ("*values*.y*ml",)
 _RELEASE = re.compile(r"(?:slim-)?(\d+\.\d+\.\d+)(?:-\S+)?")
 _TEMPLATE = "{{"
 
