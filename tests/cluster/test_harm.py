@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -176,22 +175,13 @@ def test_a_storage_provisioner_that_is_gone_comes_back_with_up(recorded: Program
     subprocess.run([*kubectl, "-n", "kube-system", "get", "pod", "storage-provisioner"], check=True)
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_a_node_that_docker_restarted_is_found_again(recorded: Program, recorder: Recorder, at_once: bool) -> None:
-    """kubernetes/minikube#9165: the ports of this machine that lead to it may be others afterwards."""
+def test_a_node_that_docker_restarted_is_found_again(recorded: Program) -> None:
+    """kubernetes/minikube#9165: its kubelet does not start by itself, and other ports may lead to it."""
     before = birth()
     subprocess.run(["docker", "restart", MAIN_PROFILE], check=True, capture_output=True)
-    if not at_once:
-        answers = ["docker", "exec", MAIN_PROFILE, "curl", "-sk", "https://localhost:8443/readyz"]
-        end = time.monotonic() + 120
-        while subprocess.run(answers, capture_output=True, text=True, check=False).stdout != "ok":
-            assert time.monotonic() < end
-            time.sleep(1)
-        assert "missing" not in recorded.run("status", code=None).splitlines()[0]
-    recorder.take()
+    said = recorded.run("status", code=None).splitlines()[0]
+    assert "missing" not in said
     recorded.run("up", "--detach", seconds=600)
-    if not at_once:
-        assert recorder.harmful() == []
     assert birth() == before
     assert " is up" in recorded.run("status").splitlines()[0]
     recorded.run("run", "taskflow_example", "--wait", seconds=300)
