@@ -366,6 +366,19 @@ def test_a_changed_secret_restarts_the_pods_that_use_it_and_survives_vault(place
     assert (place.store().read("airflow/admin") or {})["AIRFLOW_ADMIN_PASSWORD"] == "changed-password"
 
 
+def test_what_was_put_into_vault_by_hand_is_told_and_can_be_kept(place: Place, command: "Command") -> None:
+    """apache/airflow#55015, hashicorp/docker-vault#242"""
+    place.store().write("variables/by_hand", {"value": "eu"})
+    (line,) = [line for line in command("list").splitlines() if "variables/by_hand" in line]
+    assert "Vault only" in line
+    assert "variables/by_hand" in command("keep")
+    assert "Vault only" not in command("list")
+    (pod,) = place.pods("vault")
+    place.cluster.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+    wait_for(lambda: place.seeded_by(pod["metadata"]["uid"]), "another Vault is seeded")
+    assert place.store().read("variables/by_hand") == {"value": "eu"}
+
+
 def test_the_generated_keys_survive_a_laptop_that_lost_its_files(place: Place) -> None:
     before = place.keeper.load()
     shutil.rmtree(place.project.data_folder)

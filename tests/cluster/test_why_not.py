@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from tests.support.program import Program
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 HEAD = """
 import time
 from datetime import datetime
@@ -151,6 +154,36 @@ def test_a_task_whose_pod_ended_before_it_began_is_explained(
         assert reason in str(asked)
         (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
         assert any(reason in each["text"] for each in status["troubles"] if each["dag_id"] == dag_id)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium")
+def test_the_page_says_why_a_task_waits(main_job: Program, deployed: Deployed) -> None:
+    """In a real browser, within seconds of the task's start."""
+    from playwright.sync_api import expect, sync_playwright
+
+    made, reason = STUCK["secret_of_nobody"]
+    with dag_file(main_job, "secret_of_nobody", f"{HEAD}\n{made}\n"):
+        main_job.run("run", "secret_of_nobody")
+        served = subprocess.Popen(
+            [*main_job.command, "ui", "--no-open"],
+            cwd=main_job.folder,
+            env={**os.environ, **main_job.variables},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert served.stdout is not None
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+                page = browser.new_page()
+                page.goto(served.stdout.readline().strip())
+                expect(page.locator("#troubles li")).to_contain_text(reason, timeout=60_000)
+                browser.close()
+        finally:
+            served.send_signal(signal.SIGINT)
+            assert served.wait(60) == 130
+            served.stdout.close()
+    deployed.kubectl("delete", "pod", "-l", "kubernetes_executor=True", "--wait=false")
 
 
 @pytest.fixture
