@@ -73,10 +73,10 @@ def explain(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
     found = ended_badly(pod) or _ended_before_the_task(cluster, pod)
     if found is not None:
         return found
+    name = pod["metadata"]["name"]
     waiting = diagnose(pod)
     if waiting is None or (waiting.container and not waiting.fatal):
-        return None
-    name = pod["metadata"]["name"]
+        return _being_ended(cluster.list("Event", namespace, fields=f"involvedObject.name={name}"))
     short = shortage(cluster, pod) if "not enough" in waiting.text else ""
     events = cluster.list("Event", namespace, fields=f"involvedObject.name={name}")
     said = explain_pending(pod, events, short=short)
@@ -96,8 +96,17 @@ def ended_badly(pod: Object) -> Trouble | None:
     for reason in reasons:
         if reason in _ENDED:
             text, hint = _ENDED[reason]
-            more = str(status.get("message") or "")
+            more = clean(status.get("message") or "", 2_000).strip()
             return Trouble(f"its pod {text}{': ' + more if more else ''}", hint)
+    return None
+
+
+def _being_ended(events: Iterable[Object]) -> Trouble | None:
+    """What ends a pod that still runs: its task has failed already when the pod's status says so, seconds later."""
+    for event in events:
+        if event.get("reason") in _ENDED:
+            text, hint = _ENDED[str(event["reason"])]
+            return Trouble(f"its pod {text}: {clean(event.get('message') or '', 2_000).strip()}", hint)
     return None
 
 
@@ -197,7 +206,7 @@ def _refused(cluster: Cluster, namespace: str, task: TaskKey) -> Trouble | None:
 
 
 def _trouble(refusal: Refusal) -> Trouble:
-    hint = "correct executor_config of the task"
+    hint = "correct executor_config of the task, or the pod template that it names"
     if "exceeded quota" in refusal.message:
         hint = "ask for less in executor_config, or raise the ResourceQuota of the namespace"
     elif "serviceaccount" in refusal.message:

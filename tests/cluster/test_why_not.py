@@ -125,6 +125,27 @@ make("prepare_fails", k8s.V1Pod(spec=spec))
 """,
         "its init container prepare ended with exit code 3: no license here",
     ),
+    # apache/airflow#54539
+    "evicted": (
+        """
+limits = k8s.V1ResourceRequirements(limits={"ephemeral-storage": "20Mi"})
+
+
+@dag("evicted", start_date=datetime(2024, 1, 1), schedule=None, catchup=False)
+def evicted():
+    @task(executor_config={"pod_override": pod(resources=limits)})
+    def go():
+        with open("/tmp/big", "wb") as file:
+            file.write(bytes(60 << 20))
+        time.sleep(120)
+
+    go()
+
+
+evicted()
+""",
+        "its pod was evicted from its node: Pod ephemeral local storage usage exceeds",
+    ),
     # apache/airflow#15374, #27622
     "broken_in_the_pod": (
         """
