@@ -72,8 +72,8 @@ def further_folders(folder: Path, dags: str) -> Iterator[Found]:
     home = beside(folder, dags)
     if home is None:
         return
-    names = [name for name in CONVENTIONAL if (home / name).is_dir()]
-    candidates = _candidates(home, {*names, Path(dags).name})
+    names = [name for name in CONVENTIONAL if _is_own(home / name, folder)]
+    candidates = _candidates(home, folder, {*names, Path(dags).name})
     names += sorted(_used(home, [folder / dags, *(home / name for name in names)], candidates))
     if names:
         listed = ", ".join(f"{name}/" for name in names)
@@ -96,11 +96,18 @@ class _Candidates:
     data: set[str] = field(default_factory=set)
 
 
-def _candidates(home: Path, known: set[str]) -> _Candidates:
+def _is_own(path: Path, folder: Path) -> bool:
+    """Whether it is a folder of the repository, and no link out of it."""
+    return path.is_dir() and path.resolve().is_relative_to(folder.resolve())
+
+
+def _candidates(home: Path, folder: Path, known: set[str]) -> _Candidates:
     found = _Candidates()
     for path in sorted(itertools.islice(home.iterdir(), _BESIDE_LIMIT)):
         name = path.name
-        if name in known or name in _NEVER or name.startswith(".") or not path.is_dir() or (path / FILE_NAME).exists():
+        if name in known or name in _NEVER or name.startswith(".") or (path / FILE_NAME).exists():
+            continue
+        if not _is_own(path, folder):
             continue
         if (path / "__init__.py").is_file():
             found.modules[name] = name

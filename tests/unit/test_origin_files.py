@@ -287,6 +287,15 @@ def test_folders_that_dag_files_use(tmp_path: Path, files: dict[str, str], found
     assert complete(tmp_path, Settings()).settings.sync.folders == found
 
 
+def test_a_link_out_of_the_repository_is_not_taken(tmp_path: Path) -> None:
+    make(tmp_path, {"outside/x.py": "", "shop/dags/a.py": "import common\nimport mine\n", "shop/real/x.py": ""})
+    for name in ("common", "plugins", "include"):
+        (tmp_path / "shop" / name).symlink_to(tmp_path / "outside")
+    (tmp_path / "shop/mine").symlink_to("real")
+    make(tmp_path, {"shop/Dockerfile": "FROM apache/airflow:2.7.2\nCOPY common /opt/airflow/common\n"})
+    assert complete(tmp_path / "shop", Settings()).settings.sync.folders == ("mine",)
+
+
 @pytest.mark.parametrize(
     "text",
     [
