@@ -15,7 +15,7 @@ from devenv.origins.dockerfile import release_of_image
 from devenv.origins.found import Found, NotTaken
 from devenv.origins.packages import packages_of
 from devenv.origins.text import read_yaml
-from devenv.origins.variables import EXECUTOR, is_devenvs, taken
+from devenv.origins.variables import EXECUTOR, is_taken, taken
 
 PATTERNS = ("*values*.y*ml",)
 _RELEASE = re.compile(r"(?:slim-)?(\d+\.\d+\.\d+)(?:-\S+)?")
@@ -117,7 +117,7 @@ def _environment(values: Mapping[str, Any]) -> dict[str, str | None]:
     executor = values.get("executor") or _at(values, "airflow").get("executor")
     if isinstance(executor, str) and executor.endswith("Executor"):
         found[EXECUTOR] = executor
-    return {name: value for name, value in found.items() if name == EXECUTOR or not is_devenvs(name)}
+    return {name: value for name, value in found.items() if name == EXECUTOR or is_taken(name)}
 
 
 def _options(values: Mapping[str, Any]) -> dict[tuple[str, str], str]:
@@ -128,5 +128,5 @@ def _options(values: Mapping[str, Any]) -> dict[tuple[str, str], str]:
         if isinstance(keys, dict)
         for key, value in keys.items()
         if isinstance(value, str) and _TEMPLATE not in value
-        if not is_devenvs(f"AIRFLOW__{section.upper()}__{key.upper()}")
+        if is_taken(f"AIRFLOW__{section.upper()}__{key.upper()}")
     }

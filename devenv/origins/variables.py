@@ -19,6 +19,11 @@ _RESERVED = re.compile(
     r"|INTERNAL_API_\w+|AUTH_MANAGER|LOAD_EXAMPLES))"
 )
 """What devenv itself decides: a compose file or an image sets such things for containers of its own."""
+_OF_ITS_PLATFORM = re.compile(
+    r"AIRFLOW__(SCHEDULER|DAG_PROCESSOR|TRIGGERER|METRICS|TRACES|API_AUTH|EXECUTION_API|FAB|SENTRY"
+    r"|CELERY_KUBERNETES_EXECUTOR|LOCAL_KUBERNETES_EXECUTOR)__\w+"
+)
+"""How the platform that an origin describes is run: it is not the one that devenv makes. A `.env` may still set it."""
 _REFERENCE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?(?P<how>[-?+])(?P<default>[^}]*))?\}|(?P<bare>[A-Za-z_]\w*))")
 EXECUTOR = "AIRFLOW__CORE__EXECUTOR"
 
@@ -26,6 +31,11 @@ EXECUTOR = "AIRFLOW__CORE__EXECUTOR"
 def is_devenvs(name: str) -> bool:
     """Whether devenv itself decides about this variable."""
     return _RESERVED.fullmatch(name) is not None
+
+
+def is_taken(name: str) -> bool:
+    """Whether an origin's variable is for DAGs, not for the platform that the origin describes."""
+    return not is_devenvs(name) and _OF_ITS_PLATFORM.fullmatch(name) is None
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -75,7 +85,7 @@ def taken(given: Mapping[str, str | None], source: str, *, below_env_file: bool)
     """
     unknown = []
     for name, value in given.items():
-        if is_devenvs(name) or not _NAME.fullmatch(name) or (value and "\0" in value):
+        if not is_taken(name) or not _NAME.fullmatch(name) or (value and "\0" in value):
             continue
         if value is None:
             unknown.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hvac
 import pytest
 
 from tests.support import many_lines
@@ -374,3 +376,23 @@ def test_a_dag_folder_that_is_a_link_is_followed_where_it_points_now(main_job: P
         dags.unlink()
         (main_job.folder / "dags.kept").rename(dags)
     main_job.run("sync", "--yes")
+
+
+def test_vaults_words_fit_what_is_there(main_job: Program) -> None:
+    """apache/airflow#55015, #38901, #14569: another key, a name with a slash, a URI that would be read otherwise"""
+    main_job.run("secrets", "set", "variable", "team/region", stdin="eu\n")
+    assert main_job.run("secrets", "get", "variable", "team/region", "--reveal").strip() == "eu"
+    main_job.run("secrets", "set", "connection", "erp", stdin="postgresql://ana:p@ss/w:rd#1@db.example.com/x\n", code=2)
+    main_job.run("secrets", "get", "connection", "erp", code=2)
+    exports = dict(re.findall(r"export (VAULT_\w+)=[\"']?([^\"'\n]+)", main_job.run("env", "--reveal")))
+    vault = hvac.Client(url=exports["VAULT_ADDR"], token=exports["VAULT_TOKEN"])
+    vault.secrets.kv.v2.create_or_update_secret("variables/region_hand", secret={"region": "eu"}, mount_point="secret")
+    path = main_job.folder / "dags" / "by_hand.py"
+    with main_job.watching() as watch:
+        path.write_text("from airflow.models import Variable\n\nVariable.get('region_hand')  # airflow dag\n")
+        (problem,) = watch.verdict("dags/by_hand.py", ok=False)["problems"]
+        said = f"{problem['message']} {problem['hint']}"
+        assert "secret/variables/region_hand in Vault has no key 'value' (its keys: region)" in said
+        path.unlink()
+        watch.until(lambda line: line.type == "devenv.verdict.cleared" and line.data["path"] == "dags/by_hand.py")
+    main_job.run("secrets", "rm", "variable", "team/region")
