@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devenv.origins import astro, compose, composer, dockerfile, folders, helm, mwaa, packages
+from devenv.origins import astro, compose, composer, dockerfile, exports, folders, helm, mwaa, packages
 from devenv.origins.found import Found, NotTaken
 from devenv.origins.variables import read_env_file
 from devenv.settings.load import FILE_NAME
@@ -30,12 +30,14 @@ _ORIGINS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     ((astro.SETTINGS,), astro.read),
     (mwaa.STARTUP_SCRIPTS, mwaa.read_startup),
     ((mwaa.PLUGINS,), mwaa.read_plugins),
+    ((mwaa.RUNNER,), mwaa.read_runner),
     (("requirements.txt", "pyproject.toml", "Pipfile"), packages.read),
 )
 """Names of files → who reads them; what stands first goes over what stands below, where both set a variable."""
 _PATTERNS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     (composer.PATTERNS, composer.read),
     (helm.PATTERNS, helm.read),
+    (exports.PATTERNS, exports.read),
 )
 
 

@@ -103,13 +103,16 @@ def _releases(
 
 
 def _environment(services: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, str | None]:
-    """Name → value; None for what no `.env` gives, or what the services have different values of."""
+    """Name → value; None for what no `.env` gives, or what the services have different values of.
+
+    An empty value counts for no other one: Airflow's own file has the packages of all services empty for the first.
+    """
     found: dict[str, str | None] = {}
     for service in services.values():
         for name, text in _pairs(service.get("environment")).items():
             value = values.get(name) if text is None else interpolated(text, values)
-            if name in found and found[name] != value:
-                value = None
+            if found.get(name):
+                value = found[name] if value in ("", found[name]) else None
             found[name] = value
     return found
 

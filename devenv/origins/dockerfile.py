@@ -32,6 +32,7 @@ _RUNTIMES = {
 _PIP = re.compile(r"\bpip3? install\s+([^&|;]*)")
 _APT = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\s+([^&|;]*)")
 _REQUIREMENTS = re.compile(r".*requirements[^/]*(/[^/]+)?\.txt")
+_NO_PACKAGES = ("pip", "setuptools", "wheel", ".")
 _WITH_VALUE = {"-c", "--constraint", "-i", "--index-url", "--extra-index-url", "--find-links", "-f", "--trusted-host"}
 
 
@@ -192,6 +193,11 @@ def _packages(pattern: re.Pattern[str], text: str) -> list[str]:
         for part in parts:
             if part in ("-r", "--requirement") or part in _WITH_VALUE:
                 next(parts, "")
-            elif not part.startswith(("-", "$")) and "apache-airflow==" not in part and part not in ("pip", "."):
+            elif (
+                not part.startswith(("-", "$"))
+                and "apache-airflow==" not in part
+                and part not in _NO_PACKAGES
+                and not part.endswith(".whl")
+            ):
                 found.append(part.strip("\"'"))
     return found

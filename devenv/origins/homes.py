@@ -11,7 +11,8 @@ from pathlib import Path
 from devenv.origins.found import Found, NotTaken
 
 _HOME = re.compile(r"(?:/opt/airflow|/usr/local/airflow|/home/airflow/gcs|\$\{?AIRFLOW_HOME\}?)(?:/(.*))?")
-_OWN = {"logs", "airflow.cfg", "webserver_config.py", "requirements.txt", "packages.txt", ""}
+_CONFIGURATION = "airflow.cfg"
+_OWN = {"logs", _CONFIGURATION, "webserver_config.py", "requirements.txt", "packages.txt", ""}
 """What devenv has of its own there, or reads from the project's folder."""
 
 
@@ -56,6 +57,9 @@ def folders_of(folder: Path, mounts: Sequence[Mount], source: str) -> Iterator[F
             continue
         elif Path(path).name == name:
             folders.append(path)
+            if (mount.path / _CONFIGURATION).is_file():
+                hint = "write the options that you changed below [airflow.config.SECTION] in devenv.toml"
+                yield NotTaken(f"{path}/{_CONFIGURATION}", source, hint)
         else:
             hint = f"devenv has each folder under its own name: $AIRFLOW_HOME/{Path(path).name}"
             yield NotTaken(f"{path}/ as {mount.target}", source, hint)

@@ -1,4 +1,4 @@
-"""Amazon MWAA: `startup.sh`, `plugins.zip`."""
+"""Amazon MWAA: `startup.sh`, `plugins.zip`, and a checkout of aws-mwaa-local-runner."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from devenv.origins.variables import taken
 STARTUP_SCRIPTS = ("startup.sh", "startup_script/startup.sh")
 """At the root of the bucket, and where aws-mwaa-local-runner has it."""
 PLUGINS = "plugins.zip"
+RUNNER = "mwaa-local-env"
 _EXPORT = re.compile(r"^\s*export\s+(\w+)=(.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"^\s*(#.*|export\s+\w+=.*|set\s.*|echo\s.*|)$")
 
@@ -34,6 +35,28 @@ def read_startup(folder: Path, file: Path) -> Iterator[Found | NotTaken]:
             source,
             "Python packages belong in requirements.txt, system packages in packages.txt",
         )
+
+
+def read_runner(folder: Path, file: Path) -> Iterator[Found]:
+    """A checkout of aws-mwaa-local-runner: Airflow's release in VERSION, and where it has packages and variables.
+
+    https://github.com/aws/aws-mwaa-local-runner
+
+    Args:
+        folder: of the project.
+        file: `mwaa-local-env`, its command.
+    """
+    release = read_text(file.with_name("VERSION")).strip()
+    if re.fullmatch(r"\d+\.\d+\.\d+", release):
+        yield Found(("airflow", "version"), release, "VERSION")
+    for setting, name in (
+        ("requirements", "requirements/requirements.txt"),
+        ("env_file", "docker/config/.env.localrunner"),
+    ):
+        beside = file.parent / name
+        if beside.is_file():
+            path = beside.relative_to(folder).as_posix()
+            yield Found((setting,), path, RUNNER)
 
 
 def read_plugins(folder: Path, file: Path) -> Iterator[NotTaken]:

@@ -48,6 +48,12 @@ services:
   airflow-scheduler:
     <<: *airflow-common
     command: scheduler
+  airflow-init:
+    <<: *airflow-common
+    environment:
+      <<: *airflow-common-env
+      _PIP_ADDITIONAL_REQUIREMENTS: ''
+      CONNECTION_CHECK_MAX_COUNT: "0"
   flower:
     <<: *airflow-common
     profiles: [flower]
@@ -133,7 +139,7 @@ def test_a_dockerfile(tmp_path: Path) -> None:
             "Dockerfile": "FROM apache/airflow:2.10.5\nUSER root\nRUN apt-get update && \\\n"
             "    apt-get install -y --no-install-recommends git libpq-dev && rm -rf /x\nUSER airflow\n"
             'ENV TEAM="data platform" \\\n  REGION=eu\nENV OLD style\nENV PYTHONPATH=${AIRFLOW_HOME}\n'
-            "COPY deploy/requirements-prod.txt /r.txt\nRUN pip install --no-cache-dir -r /r.txt 'pandas>=2' dbt-core\n"
+            "COPY deploy/requirements-prod.txt /r.txt\nRUN pip install --no-cache-dir -r /r.txt 'pandas>=2' dbt-core dist/*.whl\n"
             "COPY --chown=airflow:0 data/ ${AIRFLOW_HOME}/data/\nCOPY jobs ./dags\n# COPY x /opt/airflow/x\n",
             ".env": "REGION=us\n",
             "deploy/requirements-prod.txt": "x\n",
@@ -237,6 +243,29 @@ def test_mwaa(tmp_path: Path) -> None:
     ]
 
 
+def test_a_checkout_of_the_local_runner(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {
+            "mwaa-local-env": "#!/bin/bash\n",
+            "VERSION": "2.8.1\n",
+            "requirements/requirements.txt": "six\n",
+            "docker/config/.env.localrunner": "TEAM=shop\n",
+            "startup_script/startup.sh": '#!/bin/sh\n\necho "Running sample startup script."',
+            "dags/a.py": "",
+        },
+    )
+    done = complete(tmp_path, Settings())
+    assert (values(done), left(done)) == (
+        {
+            "airflow.version": "2.8.1",
+            "env_file": "docker/config/.env.localrunner",
+            "requirements": "requirements/requirements.txt",
+        },
+        [],
+    )
+
+
 def test_composer_local_dev(tmp_path: Path) -> None:
     make(
         tmp_path,
@@ -265,6 +294,18 @@ def test_astro(tmp_path: Path) -> None:
     make(tmp_path, {"airflow_settings.yaml": empty + "  variables:\n    - {variable_name: a, variable_value: b}\n"})
     assert left(complete(tmp_path, Settings())) == [
         ("airflow_settings.yaml", "1 variable", "devenv secrets import airflow_settings.yaml")
+    ]
+
+
+def test_exports_of_airflow(tmp_path: Path) -> None:
+    make(tmp_path, {"airflow_variables_dev.json": "{}", "connections.json": "{}", "dags/variables.json": "{}"})
+    assert left(complete(tmp_path, Settings())) == [
+        (
+            "airflow_variables_dev.json",
+            "its variables",
+            "devenv secrets import airflow_variables_dev.json --as variables",
+        ),
+        ("connections.json", "its connections", "devenv secrets import connections.json --as connections"),
     ]
 
 
