@@ -139,7 +139,8 @@ def test_a_dockerfile(tmp_path: Path) -> None:
             "Dockerfile": "FROM apache/airflow:2.10.5\nUSER root\nRUN apt-get update && \\\n"
             "    apt-get install -y --no-install-recommends git libpq-dev && rm -rf /x\nUSER airflow\n"
             'ENV TEAM="data platform" \\\n  REGION=eu\nENV OLD style\nENV PYTHONPATH=${AIRFLOW_HOME}\n'
-            "COPY deploy/requirements-prod.txt /r.txt\nRUN pip install --no-cache-dir -r /r.txt 'pandas>=2' dbt-core dist/*.whl\n"
+            "COPY deploy/requirements-prod.txt /r.txt\n"
+            "RUN pip install --no-cache-dir -r /r.txt 'pandas>=2' dbt-core dist/*.whl\n"
             "COPY --chown=airflow:0 data/ ${AIRFLOW_HOME}/data/\nCOPY jobs ./dags\n# COPY x /opt/airflow/x\n",
             ".env": "REGION=us\n",
             "deploy/requirements-prod.txt": "x\n",
