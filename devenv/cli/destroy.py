@@ -21,16 +21,20 @@ def command(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove the secrets that you set, too.")] = False,
 ) -> int:
     """Removes the environment with all its data; asks first.
 
     Only what devenv made for this project is removed, and the list of it is shown first. Your own files stay, and so
-    do the secrets that you set (`devenv secrets`), for the next environment of this folder.
+    do the secrets that you set (`devenv secrets`), for the next environment of this folder, unless you say --purge.
 
     Examples:
       devenv destroy --dry-run     what would be removed
       devenv destroy --yes         without a question
+      devenv destroy --purge       nothing of this project is left on this machine
     """
+    import shutil
+
     from devenv.boot.runner import run_steps
     from devenv.settings.remembered import forget
     from devenv.sync.lock import holder
@@ -39,6 +43,8 @@ def command(
     backend = backend_from(project, needs_running=False)
     out = console()
     things = list(backend.destroys())
+    if purge and project.data_folder.is_dir():
+        things.append(f"the secrets that you set, and what devenv remembers of this folder: {project.data_folder}")
     if not things:
         out.report(Notice("info", "there is nothing to remove"))
         return ExitCode.OK
@@ -53,5 +59,7 @@ def command(
         return ExitCode.REFUSED
     run_steps(backend.destroy_steps(), out.report)
     forget(project.data_folder)
+    if purge:
+        shutil.rmtree(project.data_folder, ignore_errors=True)
     out.report(Notice("info", "removed"))
     return ExitCode.OK

@@ -55,5 +55,8 @@ def test_each_command_does_what_it_says(tmp_path: Path) -> None:
             program.run(*command, *more, stdin=ANSWERS.get(" ".join(command), ""))
             if command == ["up"]:
                 program.run("sync")  # as the watch does
+        assert list((tmp_path / "data").rglob("seeds.json"))  # the secrets that were set stay, until
+        program.run("destroy", "--yes", "--purge")
+        assert not list((tmp_path / "data" / "environments").iterdir())
     finally:
         program.run("destroy", "--yes", code=None)
