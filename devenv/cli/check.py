@@ -123,12 +123,9 @@ def show(project: Project, verdicts: Sequence[Verdict], output: Format, *, summa
         _show_text([shown.verdict(verdict) for verdict in verdicts], summary=summary)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _show_text(verdicts: Sequence[Verdict], *, summary: bool) -> None:
     from devenv.console.board import Judged
+    from devenv.console.words import plural
 
     out = console()
     for verdict in verdicts:
@@ -141,4 +138,4 @@ def _show_text(verdicts: Sequence[Verdict], *, summary: bool) -> None:
     if sum(rules.values()) > _FEW:
         out.print("", *(f"{count:>7}  {rule}" for rule, count in rules.most_common()), "")
     if summary:
-        out.print(f"{_count(files, 'file')}, {_count(dags, 'DAG')}, {broken} broken")
+        out.print(f"{plural(files, 'file')}, {plural(dags, 'DAG')}, {broken} broken")

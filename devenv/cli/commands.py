@@ -49,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     "airflow": Command("devenv.cli.airflow", "Run an Airflow command inside the scheduler", TOOLS),
     "psql": Command("devenv.cli.psql", "The metadata database's prompt", TOOLS),
     "doctor": Command("devenv.cli.doctor", "Look for what is wrong, and put it right", TOOLS),
+    "cache": Command("devenv.cli.cache", "What devenv has installed and fetched; --clean removes it", TOOLS),
     "completion": Command("devenv.cli.completion", "Completion for bash, zsh and fish", TOOLS),
 }
 
