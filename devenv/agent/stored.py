@@ -8,6 +8,7 @@ ends the scheduler. So the verdict is the only place where one learns of it.
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
 from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
@@ -218,12 +219,17 @@ def executor_config(task: Any) -> Iterator[Refusal]:
         elif key == "pod_template_file":
             if not isinstance(value, (str, type(None))) and not hasattr(value, "__fspath__"):
                 yield _bad_config(where, f"has a pod_template_file that is a {type(value).__name__}", "Name a file.")
+            elif value and _IN_A_POD in os.environ and os.path.isabs(value) and not os.path.isfile(value):
+                missing = f"has the pod_template_file {os.fspath(value)}, which Airflow's image does not have"
+                yield _bad_config(where, missing, "Add the file to the image, or to a synced folder.")
         else:
             foreign = _foreign(value, key)
             if foreign:
                 yield _bad_config(where, f"has {foreign}, which the scheduler cannot read back", _POD_OVERRIDE)
 
 
+_IN_A_POD = "KUBERNETES_SERVICE_HOST"
+"""Set in every container: the agent runs in the image that the scheduler has, whose files it then sees."""
 _POD_OVERRIDE = "Write executor_config={'pod_override': k8s.V1Pod(…)}; see the guide of KubernetesExecutor."
 
 

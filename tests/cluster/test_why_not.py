@@ -334,6 +334,9 @@ def test_an_executor_config_that_is_no_pod_is_an_error_at_the_save(main_job: Pro
         (problem,) = watch.verdict("dags/a_dict_for_a_pod.py", ok=False)["problems"]
         assert problem["rule"] == "invalid-executor-config"
         assert "dict" in problem["message"]
+        head = HEAD.replace('"pod_override": override', '"pod_template_file": override')
+        path.write_text(f'{head}\nmake("a_dict_for_a_pod", "/nowhere/template.yaml")\n')
+        watch.until(lambda line: "pod_template_file /nowhere/template.yaml" in str(line.data.get("problems")))
         path.unlink()
         watch.until(lambda line: line.type == "devenv.verdict.cleared" and "a_dict" in line.data["path"])
 
