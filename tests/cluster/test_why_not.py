@@ -173,8 +173,9 @@ def test_a_task_whose_pod_ended_before_it_began_is_explained(
     with dag_file(main_job, dag_id, f"{HEAD}\n{made.replace('IMAGE', image)}\n"):
         ended = main_job.json("run", dag_id, "--wait", code=1, seconds=300)[-1].data
         assert reason in ended["message"]
-        asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
-        assert reason in str(asked)
+        if dag_id != "evicted":  # its task began, and has a log
+            asked = main_job.json("logs", dag_id, "go", code=None)[-1].data
+            assert reason in asked["message"]
         (status,) = [line.data for line in main_job.json("status") if line.type == "devenv.status"]
         assert any(reason in each["text"] for each in status["troubles"] if each["dag_id"] == dag_id)
 
@@ -200,7 +201,8 @@ def test_the_page_says_why_a_task_waits(main_job: Program, deployed: Deployed) -
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
                 page = browser.new_page()
                 page.goto(served.stdout.readline().strip())
-                expect(page.locator("#troubles li")).to_contain_text(reason, timeout=60_000)
+                waits = page.locator("#troubles li", has_text="secret_of_nobody")
+                expect(waits).to_contain_text(reason, timeout=60_000)
                 browser.close()
         finally:
             served.send_signal(signal.SIGINT)
