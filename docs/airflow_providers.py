@@ -44,8 +44,8 @@ def information(folder: Path) -> Iterator[tuple[str, str, dict[str, object]]]:
         module = ".".join(file.parent.relative_to(folder).parts)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Return) and node.value is not None:
-                told = ast.literal_eval(node.value)
-                yield str(told["package-name"]).removeprefix(_PREFIX), module, told
+                info = ast.literal_eval(node.value)
+                yield str(info["package-name"]).removeprefix(_PREFIX), module, info
 
 
 def main() -> None:
@@ -55,9 +55,9 @@ def main() -> None:
         folder = fetch(Path(place, "providers"), *(f"{_PREFIX}{name}" for name in sorted(wanted)))
         modules: dict[str, str] = {}
         decorators: dict[str, str] = {}
-        for name, module, told in information(folder):
+        for name, module, info in information(folder):
             modules[module.removeprefix("airflow.providers.")] = name
-            for decorator in told.get("task-decorators", ()):  # type: ignore[attr-defined]
+            for decorator in info.get("task-decorators", ()):  # type: ignore[attr-defined]
                 decorators[decorator["name"]] = name
     missing = wanted - set(modules.values())
     modules |= {name.replace("-", "."): name for name in missing}

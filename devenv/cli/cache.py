@@ -103,7 +103,9 @@ def _alone(entry: Path) -> Iterator[bool]:
     """Whether no other devenv makes this entry just now; for the time of the context none begins to."""
     import fcntl
 
-    with entry.with_name(entry.name + ".lock").open("a") as lock:
+    from devenv.local.virtualenv import lock_of
+
+    with lock_of(entry).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

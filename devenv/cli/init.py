@@ -162,7 +162,7 @@ def _taken(folder: Path, named: Path | None, *, ask: bool) -> tuple[Completed, l
 
 
 def _ask(answers: Sequence[Found]) -> Found | None:
-    """Which of the answers holds; None where nobody can be asked, or nobody knows."""
+    """The answer that the user chooses; None without a terminal, or when the question is left open."""
     name = ".".join(answers[0].path)
     choices = [f"{one.value}, by {one.source}" for one in answers]
     number = console().choose(f"Which {name} holds?", choices)

@@ -182,7 +182,7 @@ class Console:
         return environment.stdin.readline().strip().lower() in ("y", "yes")
 
     def choose(self, question: str, choices: Sequence[str]) -> int | None:
-        """Asks which of several holds; None where nobody is there to answer, or the answer is none of them.
+        """Asks the user to choose one; None without a terminal, or when the answer is none of them.
 
         Args:
             question: stands above the choices.

@@ -33,11 +33,16 @@ Say = Callable[[str], None]
 """Takes a line about what is being done."""
 
 
+def lock_of(folder: Path) -> Path:
+    """The lock file of a folder in the cache: who makes or removes the folder holds it."""
+    return folder.with_name(folder.name + ".lock")
+
+
 @contextlib.contextmanager
 def _locked(folder: Path, say: Say) -> Iterator[None]:
     """Keeps two projects from making the same folder at once; a killed one leaves no lock behind."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("a") as lock:
+    with lock_of(folder).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

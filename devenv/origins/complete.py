@@ -98,24 +98,22 @@ def _shown(folder: Path, places: Sequence[str]) -> Iterator[Found | NotTaken]:
 
 
 def _shown_anywhere(folder: Path) -> Iterator[Found | NotTaken]:
-    files = [file for place in _near(folder) for file in sorted(_files(place))]
+    near = list(_near(folder))
     for patterns, read in _PATTERNS:
-        named = (file for file in files if any(file.match(pattern) for pattern in patterns))
+        named = (path for path in near if any(path.match(pattern) for pattern in patterns) and path.is_file())
         for file in itertools.islice(named, _FILES_LIMIT):
             yield from read(folder, file)
 
 
 def _near(folder: Path) -> Iterator[Path]:
-    """The folder and those up to two levels below it, within bounds: each command looks, in whatever repository."""
+    """What lies in the folder and up to two levels below it, within bounds. Each folder is listed once."""
     level = [folder]
-    for _depth in range(_DEPTH):
-        yield from level
-        below = (path for place in level for path in sorted(_entries(place)) if path.is_dir())
-        level = list(itertools.islice((path for path in below if path.name not in _NEVER), _FOLDERS_LIMIT))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in _entries(folder) if path.is_file())
+    for depth in range(_DEPTH):
+        entries = [path for place in level for path in sorted(_entries(place))]
+        yield from entries
+        if depth < _DEPTH - 1:
+            below = (path for path in entries if path.name not in _NEVER and path.is_dir())
+            level = list(itertools.islice(below, _FOLDERS_LIMIT))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -179,7 +177,7 @@ class _Repository:
             self._settings = _replaced(self._settings, one.path, one.value)
 
     def _take_one(self, path: tuple[str, ...]) -> bool:
-        """Takes the one answer to what a setting is; where files disagree, none. False where nobody answers."""
+        """Takes the only answer for a setting, none where files disagree. False where no file has an answer."""
         if self._is_given(path):
             return True
         answers = self._answers(path)

@@ -15,7 +15,7 @@ def read(folder: Path, file: Path) -> Iterator[NotTaken]:
 
     Args:
         folder: of the project.
-        file: in it, or further down, where it is somebody else's.
+        file: only one directly in that folder is named.
     """
     if file.parent == folder:
         kind = "connections" if "connections" in file.name else "variables"
